@@ -1,0 +1,452 @@
+"""Read `dataops.yaml` into a `Project`; the only module that knows the file's format.
+
+Never touches a repository or the network: what can only be known there, `dataops check` asks.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import yaml
+from cronsim import CronSim, CronSimError
+from pydantic import BaseModel, ValidationError
+
+from dataops_dagster.errors import ConfigError, Problem
+from dataops_dagster.model import (
+    Automation,
+    CommandStep,
+    Credential,
+    Gate,
+    MeltanoStep,
+    Project,
+    Workspace,
+)
+
+SIZE_LIMIT_BYTES = 1024 * 1024
+DEFAULT_PATH = Path("dataops.yaml")
+
+# The parts of a value's key path that tell which settings stand below it.
+_SETTINGS: Mapping[str, type[BaseModel]] = {
+    "automation": Automation,
+    "gate": Gate,
+    "credential": Credential,
+    "command": CommandStep,
+    "meltano": MeltanoStep,
+}
+
+
+def load(path: Path) -> Project:
+    """Read one project; raises `ConfigError` with every problem of the file at once."""
+    return load_all([path])[0]
+
+
+def load_all(paths: Iterable[Path]) -> list[Project]:
+    """Read several projects, which may not share a workspace; problems of all files at once."""
+    projects: list[Project] = []
+    problems: list[Problem] = []
+    seen: dict[tuple[str, str], str] = {}
+    names: dict[str, Path] = {}
+    for path in paths:
+        try:
+            source = _Source(path)
+            project = source.project()
+        except ConfigError as error:
+            problems += error.problems
+            continue
+        if project.name in names:
+            problems.append(
+                Problem(
+                    source.where("project"),
+                    f"{names[project.name]} already has a project {project.name}",
+                    "give each project a name of its own",
+                )
+            )
+        names[project.name] = path
+        projects.append(project)
+        for workspace in project.workspaces.values():
+            place = _place(workspace)
+            if place in seen and seen[place] != project.name:
+                problems.append(
+                    Problem(
+                        source.where("workspaces", workspace.name, "repository"),
+                        f"project {seen[place]} already has a workspace at this repository"
+                        f" and branch {workspace.branch}",
+                        "give each project workspaces of its own",
+                    )
+                )
+            seen.setdefault(place, project.name)
+    if problems:
+        raise ConfigError(problems)
+    return projects
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON Schema of `dataops.yaml`, made from the types."""
+    made = Project.model_json_schema()
+    # In the file a workspace's name is its key.
+    workspace = made["$defs"]["Workspace"]
+    del workspace["properties"]["name"]
+    workspace["required"].remove("name")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **made, "title": "dataops"}
+
+
+class _Source:
+    """One file: its data, and where in it each key stands."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            with path.open("rb") as file:
+                raw = file.read(SIZE_LIMIT_BYTES + 1)
+        except OSError as error:
+            raise ConfigError.at(
+                str(path), error.strerror or "cannot be read", "name a dataops.yaml with --config"
+            ) from None
+        if len(raw) > SIZE_LIMIT_BYTES:
+            raise ConfigError.at(
+                str(path), f"is larger than {SIZE_LIMIT_BYTES} bytes", "split it by project"
+            )
+        try:
+            text = raw.decode("utf-8")
+            self.node = yaml.compose(text, Loader=yaml.SafeLoader)
+            data = yaml.load(text, Loader=_UniqueKeys)
+        except UnicodeDecodeError as error:
+            raise ConfigError.at(
+                str(path), f"byte {error.start} is not UTF-8", "save the file as UTF-8"
+            ) from None
+        except yaml.YAMLError as error:
+            mark = getattr(error, "problem_mark", None)
+            where = f"{path}:{mark.line + 1}" if mark else str(path)
+            raise ConfigError.at(
+                where, getattr(error, "problem", None) or str(error), "mend the YAML"
+            ) from None
+        except RecursionError:
+            raise ConfigError.at(str(path), "is nested too deeply", "flatten it") from None
+        if not isinstance(data, dict):
+            raise ConfigError.at(
+                str(path),
+                "is not a mapping",
+                "begin with 'project: NAME' and 'workspaces:'; see docs/configuration.md",
+            )
+        self.data: dict[str, Any] = data
+
+    def where(self, *keys: str | int) -> str:
+        """Name a place as file, line and key path; the line is that of the nearest known key."""
+        node, line = self.node, 1
+        for key in keys:
+            found = None
+            if isinstance(node, yaml.MappingNode):
+                found = next(((k, v) for k, v in node.value if k.value == str(key)), None)
+            elif isinstance(node, yaml.SequenceNode) and isinstance(key, int):
+                found = (node.value[key], node.value[key]) if key < len(node.value) else None
+            if found is None:
+                break
+            line, node = found[0].start_mark.line + 1, found[1]
+        path = ".".join(str(key) for key in keys)
+        return f"{self.path}:{line}: {path}" if path else f"{self.path}:{line}"
+
+    def project(self) -> Project:
+        """Validate the data into a project with absolute repository URLs."""
+        data = dict(self.data)
+        problems: list[Problem] = []
+        workspaces = data.get("workspaces")
+        if isinstance(workspaces, dict):
+            named = {}
+            for name, value in workspaces.items():
+                if not isinstance(value, dict):
+                    named[str(name)] = value
+                    continue
+                if "name" in value:
+                    problems.append(self._unknown(("workspaces", str(name), "name"), Workspace))
+                named[str(name)] = {**value, "name": name}
+            data["workspaces"] = named
+        try:
+            project = Project.model_validate(data)
+        except ValidationError as error:
+            problems += [self._problem(details) for details in error.errors()]
+            try:
+                # What is wrong between the keys is wanted too, not only what is wrong in each.
+                project = Project.model_validate(_without_mistakes(data, error))
+            except ValidationError:
+                raise ConfigError(problems) from None
+        problems += self._inconsistencies(project)
+        if problems:
+            raise ConfigError(sorted(problems, key=self._line))
+        return project.model_copy(
+            update={
+                "workspaces": {
+                    name: workspace.model_copy(
+                        update={"repository": self._absolute(workspace.repository)}
+                    )
+                    for name, workspace in project.workspaces.items()
+                }
+            }
+        )
+
+    def _line(self, problem: Problem) -> int:
+        return int(problem.where.removeprefix(f"{self.path}:").split(":")[0])
+
+    def _absolute(self, repository: str) -> str:
+        if protocol(repository) != "file" or repository.startswith("file://"):
+            return repository
+        path = (self.path.absolute().parent / Path(repository).expanduser()).resolve()
+        return f"file://{quote(str(path))}"
+
+    def _problem(self, details: Any) -> Problem:
+        """Turn one of pydantic's errors into ours; never repeats the value, it may be a secret."""
+        location = details["loc"]
+        # A step's tag stands in pydantic's path, but not in the file.
+        shown = tuple(
+            key
+            for i, key in enumerate(location)
+            if not (i and location[i - 1] in ("run", "deploy") and key in ("command", "meltano"))
+        )
+        if location[0] == "workspaces" and location[2:] == ("name",):
+            shown = location[:2]  # in the file the name is the key
+        settings = _settings_at(location[:-1])
+        kind = details["type"]
+        where = self.where(*shown)
+        if kind == "extra_forbidden":
+            return self._unknown(shown, settings)
+        if kind == "missing":
+            return Problem(where, "is missing", f"add {shown[-1]}: …")
+        if kind == "string_pattern_mismatch":
+            return Problem(
+                where, "has characters that are not allowed", _pattern_hint(str(location[-1]))
+            )
+        if kind.startswith("union_tag"):
+            return Problem(
+                where,
+                "names no known platform",
+                "set platform: to one of command, meltano",
+            )
+        message = details["msg"].removeprefix("Value error, ")
+        hints = {
+            "string_type": "quote it if it should be text",
+            "value_error": "see docs/configuration.md for an example",
+        }
+        return Problem(where, message, hints.get(kind, "see docs/configuration.md for its form"))
+
+    def _unknown(self, keys: tuple[str | int, ...], settings: type[BaseModel]) -> Problem:
+        known = sorted(_file_keys(settings))
+        close = difflib.get_close_matches(str(keys[-1]), known, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"known keys here: {', '.join(known)}"
+        return Problem(self.where(*keys), "is an unknown key", hint)
+
+    def _inconsistencies(self, project: Project) -> Iterator[Problem]:
+        """Yield what no single key can be blamed for."""
+        places: dict[tuple[str, str], str] = {}
+        for name, workspace in project.workspaces.items():
+            at = ("workspaces", name)
+            yield from self._repository(project, workspace)
+            yield from self._schedules(workspace)
+            if not _BRANCH.fullmatch(workspace.branch) or _BAD_BRANCH.search(workspace.branch):
+                yield Problem(
+                    self.where(*at, "branch"), "is not a branch name", "name a branch, such as main"
+                )
+            place = _place(workspace)
+            if place in places:
+                yield Problem(
+                    self.where(*at, "repository"),
+                    f"shares repository and branch {workspace.branch} with workspace"
+                    f" {places[place]}",
+                    "give each workspace a repository or a branch of its own",
+                )
+            places.setdefault(place, name)
+            if workspace.upstream is None:
+                for key, given in (
+                    ("gate", workspace.gate is not None),
+                    ("promote", workspace.promote != "manual"),
+                ):
+                    if given:
+                        yield Problem(
+                            self.where(*at, key),
+                            "nothing is promoted into a workspace without an upstream",
+                            "add upstream: NAME, or remove this key",
+                        )
+            elif workspace.upstream not in project.workspaces:
+                close = difflib.get_close_matches(workspace.upstream, project.workspaces, n=1)
+                known = ", ".join(project.workspaces)
+                yield Problem(
+                    self.where(*at, "upstream"),
+                    f"there is no workspace {workspace.upstream}",
+                    f"did you mean {close[0]}?" if close else f"name one of {known}",
+                )
+            elif workspace.gate and project.workspaces[workspace.upstream].run is None:
+                yield Problem(
+                    self.where(*at, "gate"),
+                    f"no run of {workspace.upstream} can ever pass it",
+                    f"say under workspaces.{workspace.upstream}.run what a run is",
+                )
+        for name in _on_a_cycle(project):
+            yield Problem(
+                self.where("workspaces", name, "upstream"),
+                "is part of a cycle",
+                "let changes flow one way: remove an upstream",
+            )
+
+    def _repository(self, project: Project, workspace: Workspace) -> Iterator[Problem]:
+        where = self.where("workspaces", workspace.name, "repository")
+        url = workspace.repository
+        used = protocol(url)
+        if used is None or url.startswith("-") or re.search(r"%0[ad]|[?#]", url, re.IGNORECASE):
+            yield Problem(
+                where,
+                "is not a repository URL we understand",
+                "write https://HOST/PATH, ssh://USER@HOST/PATH, USER@HOST:PATH or a path",
+            )
+        elif _has_credentials(url):
+            yield Problem(
+                where,
+                "has credentials inside the URL",
+                "remove them, revoke them, and set credential.username and"
+                " credential.password_variable",
+            )
+        elif used not in project.protocols:
+            yield Problem(
+                where,
+                f"is reached by {used}, which is not allowed",
+                f"use https or ssh, or say protocols: [{', '.join((*project.protocols, used))}]",
+            )
+
+    def _schedules(self, workspace: Workspace) -> Iterator[Problem]:
+        for keys, when in (
+            (("promote",), workspace.promote),
+            (("run", "when"), workspace.run and workspace.run.when),
+            (("deploy", "when"), workspace.deploy and workspace.deploy.when),
+        ):
+            if when and not (when in ("manual", "change") or is_cron(when)):
+                yield Problem(
+                    self.where("workspaces", workspace.name, *keys),
+                    "is neither manual, change nor a cron schedule",
+                    'write a five-field cron schedule, such as "0 6 * * 1-5"',
+                )
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML lets the last of two equal keys win in silence; we want to hear of it."""
+
+
+def _construct_mapping(loader: _UniqueKeys, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen = set()
+    for key, _ in node.value:
+        if key.value in seen:
+            raise yaml.MarkedYAMLError(
+                problem=f"the key {key.value} stands here twice", problem_mark=key.start_mark
+            )
+        seen.add(key.value)
+    loader.flatten_mapping(node)
+    return loader.construct_mapping(node, deep=True)
+
+
+_UniqueKeys.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _construct_mapping)
+
+# git's own rules (git-check-ref-format), and nothing that could pass for an option.
+_BRANCH = re.compile(r"[^-/.\x00-\x20\x7f~^:?*\[\\][^\x00-\x20\x7f~^:?*\[\\]*")
+_BAD_BRANCH = re.compile(r"\.\.|@\{|//|/\.|\.lock(/|$)|[/.]$|^@$")
+_SCP_LIKE = re.compile(r"(?:[A-Za-z0-9._-]+@)?([A-Za-z0-9._-]+):(?!:)(?!/)\S+")
+
+
+def protocol(url: str) -> str | None:
+    """Return how a repository is reached: https, ssh, http, file, or None when unknown."""
+    if "::" in url.split("/")[0]:
+        return None  # a transport helper, which may run a program
+    if "://" in url:
+        scheme = url.split("://", 1)[0].lower()
+        return scheme if scheme in ("https", "ssh", "http", "file") else None
+    return "ssh" if _SCP_LIKE.fullmatch(url) else "file"
+
+
+def is_cron(when: str) -> bool:
+    """Say whether `when` is a five-field cron schedule."""
+    from datetime import datetime, timezone
+
+    try:
+        CronSim(when, datetime.now(timezone.utc))
+    except CronSimError:
+        return False
+    return len(when.split()) == 5
+
+
+def _has_credentials(url: str) -> bool:
+    if "://" not in url:
+        return False
+    parts = urlsplit(url)
+    return parts.password is not None or (parts.scheme != "ssh" and "@" in parts.netloc)
+
+
+def _place(workspace: Workspace) -> tuple[str, str]:
+    """Return what two workspaces may not share, spelling differences aside."""
+    url = workspace.repository
+    if "://" in url:
+        parts = urlsplit(url)
+        url = f"{parts.hostname or ''}:{parts.path.lstrip('/') if parts.hostname else parts.path}"
+    elif protocol(url) == "ssh":
+        url = url.rsplit("@", 1)[-1]
+    else:
+        url = f":{url}"
+    return url.rstrip("/").removesuffix(".git"), workspace.branch
+
+
+def _on_a_cycle(project: Project) -> Iterator[str]:
+    for name in project.workspaces:
+        step, passed = name, set()
+        while step in project.workspaces and step not in passed:
+            passed.add(step)
+            step = project.workspaces[step].upstream or ""
+        if step == name:
+            yield name
+
+
+def _without_mistakes(data: Mapping[str, Any], error: ValidationError) -> dict[str, Any]:
+    """Put neutral values where mistakes stand, so that the rest can be looked at."""
+    mended = dict(data)
+    workspaces = {
+        name: dict(value)
+        for name, value in (data.get("workspaces") or {}).items()
+        if isinstance(value, dict)
+    }
+    for details in error.errors():
+        match details["loc"]:
+            case ("workspaces", str(name), "name", *_):
+                workspaces.pop(name, None)
+            case ("workspaces", str(name), str(key), *_) if name in workspaces:
+                workspaces[name].pop(key, None)
+                workspaces[name] |= {
+                    "repository": {"repository": f"https://mended.invalid/{name}"},
+                    "environment": {"environment": "mended"},
+                    "run": {"run": {"platform": "command", "command": ["mended"]}},
+                }.get(key, {})
+                if key == "upstream":
+                    workspaces[name] = {
+                        k: v for k, v in workspaces[name].items() if k not in ("gate", "promote")
+                    }
+            case ("project", *_):
+                mended["project"] = "mended"
+            case (str(key), *_):
+                mended.pop(key, None)
+    return {**mended, "workspaces": workspaces}
+
+
+def _settings_at(location: tuple[str | int, ...]) -> type[BaseModel]:
+    if location and location[-1] in _SETTINGS:
+        return _SETTINGS[str(location[-1])]
+    return Workspace if location else Project
+
+
+def _file_keys(settings: type[BaseModel]) -> list[str]:
+    keys = {str(field.validation_alias or name) for name, field in settings.model_fields.items()}
+    return list(keys - {"name"})
+
+
+def _pattern_hint(key: str) -> str:
+    if key == "password_variable" or key == "variables":
+        return "name an environment variable; never write the secret itself"
+    if key in ("project", "name"):
+        return "use letters and digits, with single underscores between, beginning with a letter"
+    return "remove control characters and leading punctuation"

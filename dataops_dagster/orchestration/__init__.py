@@ -1,0 +1,1 @@
+"""The Dagster layer: thin, and the only place where Dagster is imported."""

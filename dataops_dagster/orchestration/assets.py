@@ -1,0 +1,186 @@
+"""A project's assets: one a workspace, its head as data version, and one a deployment."""
+
+# No `from __future__ import annotations` here: Dagster reads annotations as objects.
+
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+
+from dataops_dagster import execution, promotion
+from dataops_dagster.errors import DataOpsError
+from dataops_dagster.folders import cache_folder
+from dataops_dagster.git import Store
+from dataops_dagster.model import Project, Workspace
+from dataops_dagster.orchestration import naming, records
+from dataops_dagster.orchestration.ops import answered_errors, promotion_ops
+
+
+def source_assets(project: Project) -> dg.AssetsDefinition:
+    """Return the workspaces without an upstream: observed, never materialized."""
+    specs = [
+        dg.AssetSpec(
+            naming.asset_key(project.name, workspace.name),
+            description=_description(workspace),
+            group_name=project.name,
+            kinds=_kinds(workspace),
+        )
+        for workspace in project.sources
+    ]
+
+    @dg.multi_observable_source_asset(
+        name=f"observe__{project.name}", specs=specs, can_subset=True
+    )
+    def observe(context: dg.AssetExecutionContext) -> Iterator[dg.ObserveResult]:
+        names = [key.path[-1] for key in context.selected_asset_keys]
+        for name, head in promotion.look_up_all(project, names).items():
+            with answered_errors():
+                if isinstance(head, DataOpsError):
+                    raise head
+            if head.commit:
+                yield dg.ObserveResult(
+                    asset_key=naming.asset_key(project.name, name),
+                    data_version=dg.DataVersion(head.commit),
+                )
+
+    return observe
+
+
+def target_asset(project: Project, target: Workspace) -> dg.AssetsDefinition:
+    """Return a workspace with an upstream: materialized by promoting into it."""
+    fetch, plan, publish = promotion_ops(project, target)
+    upstream = naming.asset_key(project.name, project.upstream_of(target).name)
+
+    @dg.graph_asset(
+        key=naming.asset_key(project.name, target.name),
+        description=_description(target),
+        group_name=project.name,
+        kinds=_kinds(target),
+        ins={"upstream": dg.AssetIn(key=upstream, dagster_type=dg.Nothing)},
+        # Without one Dagster takes the run's id for the code's version, and every asset is stale.
+        code_version="1",
+    )
+    def promoted(upstream: Any) -> Any:
+        return publish(plan(fetch(upstream)))
+
+    return promoted
+
+
+class DeployConfig(dg.Config):
+    """Which commits to deploy, by workspace (default: each one's head); `redeploy` repeats one."""
+
+    commits: dict[str, str] = {}
+    redeploy: bool = False
+
+
+def deployment_assets(project: Project) -> list[dg.AssetsDefinition]:
+    """Return what the platforms serve: one asset a workspace that deploys, made by one op."""
+    deploying = {w.name: w for w in project.workspaces.values() if w.deploy}
+    if not deploying:
+        return []
+    specs = [
+        dg.AssetSpec(
+            naming.deployment_key(project.name, name),
+            deps=[naming.asset_key(project.name, name)],
+            description=f"What {name} serves in environment {workspace.environment}.",
+            group_name=project.name,
+            kinds={workspace.deploy.platform} if workspace.deploy else set(),
+            code_version="1",
+            skippable=True,
+        )
+        for name, workspace in deploying.items()
+    ]
+
+    @dg.multi_asset(
+        name=naming.deploy_op(project.name),
+        specs=specs,
+        can_subset=True,
+        description="Deploy workspaces, each at one exact commit.",
+    )
+    def deploy(
+        context: dg.AssetExecutionContext, config: DeployConfig
+    ) -> Iterator[dg.MaterializeResult[Any]]:
+        for key in context.selected_asset_keys:
+            workspace = deploying[key.path[-2]]
+            with answered_errors(), Store(cache_folder(), project.name) as store:
+                yield _deploy(context, project, workspace, config, store)
+
+    return [deploy]
+
+
+def _deploy(
+    context: dg.AssetExecutionContext,
+    project: Project,
+    workspace: Workspace,
+    config: DeployConfig,
+    store: Store,
+) -> dg.MaterializeResult[Any]:
+    assert workspace.deploy
+    commit = config.commits.get(workspace.name) or head_of(project, workspace)
+    key = naming.deployment_key(project.name, workspace.name)
+    tag, value = naming.deployment_tag(project.name, workspace.name, commit)
+    context.instance.add_run_tags(context.run_id, {tag: value})
+    told: dict[str, Any] = {
+        records.COMMIT: commit,
+        records.ENVIRONMENT: workspace.environment,
+    }
+    if records.deployed(context.instance, project.name, workspace.name) == commit:
+        if not config.redeploy:
+            context.log.info(f"{workspace.name} already serves {commit}")
+            return dg.MaterializeResult(
+                asset_key=key,
+                data_version=dg.DataVersion(commit),
+                metadata={**told, records.OUTCOME: "nothing to do"},
+            )
+    result, task = execution.execute(
+        project,
+        workspace,
+        workspace.deploy,
+        commit=commit,
+        run_id=context.run_id,
+        store=store,
+        on_line=context.log.info,
+    )
+    told |= {records.TREE: task.tree, records.RAN: result.ran, records.DETAIL: result.detail}
+    if not result.passed:
+        # The platform's no is an answer, so that nobody asks the same again by itself.
+        context.log_event(
+            dg.AssetObservation(key, metadata={**told, records.OUTCOME: "failed"})
+        )
+        raise dg.Failure(
+            f"the deployment of {workspace.name} at {commit[:12]} failed: {result.detail}",
+            allow_retries=False,
+        )
+    return dg.MaterializeResult(
+        asset_key=key,
+        data_version=dg.DataVersion(commit),
+        metadata={**told, records.OUTCOME: "deployed"},
+    )
+
+
+def head_of(project: Project, workspace: Workspace) -> str:
+    """Look up the commit a workspace is at; raises `Failure` for a branch that is not there."""
+    head = promotion.look_up(project, workspace)
+    if head.commit is None:
+        raise dg.Failure(
+            f"{workspace.name} has no branch {workspace.branch}\n"
+            f"hint: push to it first, or mend workspaces.{workspace.name}.branch",
+            allow_retries=False,
+        )
+    return head.commit
+
+
+def _kinds(workspace: Workspace) -> set[str]:
+    steps = (workspace.run, workspace.deploy)
+    return {"git", *(step.platform for step in steps if step and step.platform != "command")}
+
+
+def _description(workspace: Workspace) -> str:
+    lines = [
+        f"Workspace `{workspace.name}`: branch `{workspace.branch}` of its repository,"
+        f" read in environment `{workspace.environment}`.",
+    ]
+    if workspace.upstream:
+        gate = "behind a gate" if workspace.gate else "without a gate"
+        lines.append(f"Promoted from `{workspace.upstream}` ({workspace.promote}), {gate}.")
+    return "\n\n".join(lines)

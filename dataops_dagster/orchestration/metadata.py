@@ -1,0 +1,84 @@
+"""Plans, verdicts and releases as Dagster metadata: Markdown for people, numbers to plot.
+
+Text that comes from repositories is escaped: it shows as what it is and does nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import dagster as dg
+
+from dataops_dagster.model import Plan, Release, Verdict
+from dataops_dagster.orchestration import records
+
+_ROWS = 50
+
+
+def escape(text: str) -> str:
+    """Make text inert in Markdown and HTML."""
+    escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*_{}\[\]()#+!|~])", r"\\\1", escaped).replace("://", ":&#47;/")
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> dg.MarkdownMetadataValue:
+    """Return a Markdown table of at most fifty rows; what is left out is counted."""
+    rows = list(rows)
+    lines = [f"| {' | '.join(header)} |", f"|{' --- |' * len(header)}"]
+    lines += [f"| {' | '.join(map(escape, row))} |" for row in rows[:_ROWS]]
+    if len(rows) > _ROWS:
+        lines += ["", f"… and {len(rows) - _ROWS} more"]
+    return dg.MetadataValue.md("\n".join(lines))
+
+
+def of_plan(plan: Plan) -> dict[str, Any]:
+    """Return what a plan says."""
+    return {
+        records.COMMIT: plan.commit,
+        records.TREE: plan.tree,
+        "dataops/upstream_commit": plan.upstream_commit,
+        "dataops/base": plan.base or "none",
+        "dataops/equality": plan.equality.value,
+        "dataops/plan": plan.digest,
+        "dataops/commits": len(plan.commits),
+        "dataops/files_changed": len(plan.changes),
+        "dataops/files_overwritten": len(plan.overwrites),
+        "dataops/files_kept": len(plan.keeps),
+        "dataops/commit_list": table(
+            ("commit", "author", "subject"),
+            ((c.id[:12], c.author, c.subject) for c in plan.commits),
+        ),
+        "dataops/changes": table(("change", "path"), ((c.status, c.path) for c in plan.changes)),
+        **(
+            {"dataops/overwrites": table(("path",), ((path,) for path in plan.overwrites))}
+            if plan.overwrites
+            else {}
+        ),
+        **(
+            {"dataops/keeps": table(("path",), ((path,) for path in plan.keeps))}
+            if plan.keeps
+            else {}
+        ),
+    }
+
+
+def of_verdicts(verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    """Return what a gate says."""
+    if not verdicts:
+        return {"dataops/gate": "none is configured"}
+    return {
+        "dataops/gate": table(
+            ("condition", "state", "reason", "who can change it"),
+            ((v.condition, v.state.value, v.reason, v.who) for v in verdicts),
+        )
+    }
+
+
+def of_release(release: Release) -> dict[str, Any]:
+    """Return what a release says beyond its plan."""
+    return {
+        "dataops/release": release.tag,
+        **({"dataops/override": release.override} if release.override else {}),
+    }

@@ -1,0 +1,270 @@
+"""What is due now: compares what should be with what is, and asks Dagster for what is missing.
+
+Level-triggered: nothing is remembered between two looks, so a crash anywhere is healed by the
+next one. Sensors and schedules only hand over what is decided here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import dagster as dg
+from typing_extensions import assert_never
+
+from dataops_dagster import promotion
+from dataops_dagster.errors import DataOpsError
+from dataops_dagster.git import Store
+from dataops_dagster.model import (
+    Conflicted,
+    Held,
+    NothingToDo,
+    Project,
+    Ready,
+    Rejected,
+    Step,
+    Workspace,
+)
+from dataops_dagster.orchestration import naming, records
+from dataops_dagster.promotion import Head
+
+ATTEMPTS = 3
+"""How many runs of ours may end without an answer before a person has to look."""
+
+MARGIN = timedelta(minutes=5)
+"""What a run may take beyond its step's deadline: starting, fetching, pushing."""
+
+Heads = Mapping[str, Head | DataOpsError]
+
+
+@dataclass(frozen=True)
+class Due:
+    """What to ask Dagster for, and for everything else why not."""
+
+    requests: list[dg.RunRequest] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
+
+    def add(self, name: str, found: dg.RunRequest | str) -> None:
+        """Take what was decided about one workspace."""
+        if isinstance(found, str):
+            self.reasons.append(f"{name}: {found}")
+        else:
+            self.requests.append(found)
+
+    def result(self) -> dg.SensorResult:
+        """Return what a sensor or schedule answers."""
+        if self.requests:
+            return dg.SensorResult(run_requests=self.requests)
+        return dg.SensorResult(skip_reason="\n".join(self.reasons) or "nothing is automatic here")
+
+
+@dataclass(frozen=True)
+class Observer:
+    """What is looked at to decide what is due."""
+
+    project: Project
+    instance: dg.DagsterInstance
+    store: Store
+    now: datetime
+
+    def due(self, heads: Heads) -> Due:
+        """Return everything that happens on change and is due."""
+        found = Due()
+        for workspace in self.project.workspaces.values():
+            if workspace.upstream and workspace.promote == "change":
+                found.add(workspace.name, self._guarded(self.promotion, workspace, heads))
+            if workspace.deploy and workspace.deploy.when == "change":
+                found.add(workspace.name, self._guarded(self.deployment, workspace, heads))
+            if workspace.run and workspace.run.when == "change":
+                found.add(workspace.name, self._guarded(self.run, workspace, heads))
+        return found
+
+    def _guarded(
+        self,
+        decide: Callable[[Workspace, Heads], dg.RunRequest | str],
+        workspace: Workspace,
+        heads: Heads,
+    ) -> dg.RunRequest | str:
+        """Let a server that fails us spoil only its own workspaces."""
+        try:
+            return decide(workspace, heads)
+        except DataOpsError as error:
+            return f"could not find out: {error}"
+
+    def promotion(self, target: Workspace, heads: Heads) -> dg.RunRequest | str:
+        """Ask for the promotion that the gate would let land now."""
+        considered = promotion.consider(
+            self.project,
+            target,
+            store=self.store,
+            book=records.InstanceEvidence(self.instance),
+            heads=heads,
+        )
+        match considered:
+            case NothingToDo():
+                return f"has all of {target.upstream}"
+            case Held(_, _):
+                return considered.reason
+            case Conflicted(_, _, _):
+                return f"refused: {considered.reason}"
+            case Rejected(_, reason, hint):
+                return f"refused: {reason} (hint: {hint})"
+            case Ready(plan):
+                pass
+            case _:
+                assert_never(considered)
+        graph = naming.promotion_graph(self.project.name, target.name)
+        op = naming.promotion_op("fetch", self.project.name, target.name)
+        return self._ask(
+            naming.promotion_tag(self.project.name, target.name, plan.upstream_commit),
+            # The plan is part of the key: another head of the target is another promotion.
+            key=f"promote {target.name} {plan.digest}",
+            what=f"the promotion of {plan.upstream_commit[:12]}",
+            limit=MARGIN,
+            request=lambda **more: dg.RunRequest(
+                job_name=naming.promote_job(self.project.name),
+                asset_selection=[naming.asset_key(self.project.name, target.name)],
+                run_config={
+                    "ops": {graph: {"ops": {op: {"config": {"commit": plan.upstream_commit}}}}}
+                },
+                **more,
+            ),
+        )
+
+    def deployment(self, workspace: Workspace, heads: Heads) -> dg.RunRequest | str:
+        """Ask for the deployment of a head that is not served; a target's must be a release."""
+        assert workspace.deploy
+        head = _known(heads[workspace.name])
+        if isinstance(head, str):
+            return head
+        commit = _commit(head)
+        if records.deployed(self.instance, self.project.name, workspace.name) == commit:
+            return f"serves its head {commit[:12]}"
+        if workspace.upstream and head.release is None:
+            return f"its head {commit[:12]} is not a release; deploy it by hand if it should be"
+        return self._ask(
+            naming.deployment_tag(self.project.name, workspace.name, commit),
+            key=f"deploy {workspace.name} {commit}",
+            what=f"the deployment of {commit[:12]}",
+            limit=workspace.deploy.deadline + MARGIN,
+            answered=lambda run: records.deployment_failed(
+                self.instance, run, self.project.name, workspace.name
+            ),
+            request=lambda **more: dg.RunRequest(
+                job_name=naming.deploy_job(self.project.name),
+                asset_selection=[naming.deployment_key(self.project.name, workspace.name)],
+                run_config=_config(naming.deploy_op(self.project.name), workspace, commit),
+                **more,
+            ),
+        )
+
+    def run(self, workspace: Workspace, heads: Heads) -> dg.RunRequest | str:
+        """Ask for a run of a head that has no evidence yet; what deploys is deployed first."""
+        assert workspace.run
+        head = _known(heads[workspace.name])
+        if isinstance(head, str):
+            return head
+        commit = _commit(head)
+        found = records.InstanceEvidence(self.instance).find(
+            self.project.name, workspace.name, workspace.environment, [commit]
+        )
+        if found:
+            last = max(found, key=lambda evidence: evidence.time)
+            return f"its run at {commit[:12]} {last.outcome.value}"
+        if workspace.deploy and commit != records.deployed(
+            self.instance, self.project.name, workspace.name
+        ):
+            return f"is run when {commit[:12]} is deployed"
+        return self._ask(
+            naming.run_tag(self.project.name, workspace.name, commit, workspace.environment),
+            key=f"run {workspace.name} {commit} {workspace.environment}",
+            what=f"the run at {commit[:12]}",
+            limit=workspace.run.deadline + MARGIN,
+            request=lambda **more: self._run_request(workspace, commit, **more),
+        )
+
+    def scheduled_run(self, workspace: Workspace, heads: Heads) -> dg.RunRequest | str:
+        """Ask for a run of the head, whether or not it was run before."""
+        head = _known(heads[workspace.name])
+        return head if isinstance(head, str) else self._run_request(workspace, _commit(head))
+
+    def _run_request(self, workspace: Workspace, commit: str, **more: Any) -> dg.RunRequest:
+        key = naming.asset_key(self.project.name, workspace.name)
+        return dg.RunRequest(
+            job_name=naming.run_job(self.project.name),
+            asset_selection=[],
+            asset_check_keys=[dg.AssetCheckKey(key, naming.RUN_CHECK)],
+            run_config=_config(naming.run_op(self.project.name), workspace, commit),
+            **more,
+        )
+
+    def _ask(
+        self,
+        tag: tuple[str, str],
+        *,
+        key: str,
+        what: str,
+        limit: timedelta,
+        request: Callable[..., dg.RunRequest],
+        answered: Callable[[dg.DagsterRun], bool] = lambda run: False,
+    ) -> dg.RunRequest | str:
+        """Ask for a run unless one is under way, or enough ended without an answer.
+
+        The attempt is part of the run key: Dagster never launches a second run for one key, also
+        when the first was lost.
+        """
+        runs = self.instance.get_run_records(
+            dg.RunsFilter(tags={tag[0]: tag[1]}), limit=ATTEMPTS * 10
+        )
+        ended = [record for record in runs if record.dagster_run.is_finished]
+        for record in runs:
+            # A run whose worker died with its machine may stay "started" for ever.
+            alive = self.now - record.create_timestamp < limit + MARGIN
+            if not record.dagster_run.is_finished and alive:
+                return f"{what} is under way, run {record.dagster_run.run_id}"
+        failed = [r.dagster_run for r in ended if not r.dagster_run.is_success]
+        said_no = next((run for run in failed if answered(run)), None)
+        if said_no:
+            return f"{what} failed, run {said_no.run_id}; it waits for another commit or a person"
+        if len(failed) >= ATTEMPTS:
+            return f"{what} did not succeed in {len(failed)} runs, last {failed[0].run_id}"
+        return request(
+            run_key=f"{key} #{len(runs) + 1}",
+            tags={tag[0]: tag[1], "dagster/max_runtime": str(int(limit.total_seconds()))},
+        )
+
+
+def schedules_of(project: Project) -> Iterator[tuple[str, Workspace, str]]:
+    """Yield what happens by the clock: promote, deploy or run, the workspace, the cron schedule."""
+
+    def steps(workspace: Workspace) -> Iterator[tuple[str, str]]:
+        yield "promote", workspace.promote
+        pairs: tuple[tuple[str, Step | None], ...] = (
+            ("deploy", workspace.deploy),
+            ("run", workspace.run),
+        )
+        for verb, step in pairs:
+            if step:
+                yield verb, step.when
+
+    for workspace in project.workspaces.values():
+        for verb, when in steps(workspace):
+            if when not in ("manual", "change"):
+                yield verb, workspace, when
+
+
+def _known(head: Head | DataOpsError) -> Head | str:
+    if isinstance(head, DataOpsError):
+        raise head
+    return head if head.commit else "its branch is not there yet"
+
+
+def _commit(head: Head) -> str:
+    assert head.commit  # _known said so
+    return head.commit
+
+
+def _config(op: str, workspace: Workspace, commit: str) -> dict[str, object]:
+    return {"ops": {op: {"config": {"commits": {workspace.name: commit}}}}}

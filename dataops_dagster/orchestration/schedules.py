@@ -1,0 +1,53 @@
+"""Schedules for what happens by the clock; what they ask for is decided as the sensor does."""
+
+# No `from __future__ import annotations` here: Dagster reads annotations as objects.
+
+from datetime import datetime, timezone
+
+import dagster as dg
+
+from dataops_dagster import promotion
+from dataops_dagster.errors import DataOpsError
+from dataops_dagster.folders import cache_folder
+from dataops_dagster.git import Store
+from dataops_dagster.model import Project, Workspace
+from dataops_dagster.orchestration import naming
+from dataops_dagster.orchestration.requests import Observer, schedules_of
+
+_JOBS = {"promote": naming.promote_job, "run": naming.run_job, "deploy": naming.deploy_job}
+
+
+def schedules(project: Project) -> list[dg.ScheduleDefinition]:
+    """Return one schedule for each promotion, deployment or run that has a cron schedule."""
+    return [_schedule(project, verb, w, cron) for verb, w, cron in schedules_of(project)]
+
+
+def _schedule(
+    project: Project, verb: str, workspace: Workspace, cron: str
+) -> dg.ScheduleDefinition:
+    enabled = project.automation.enabled
+
+    @dg.schedule(
+        name=f"{verb}_{project.name}__{workspace.name}",
+        cron_schedule=cron,
+        job_name=_JOBS[verb](project.name),
+        default_status=(
+            dg.DefaultScheduleStatus.RUNNING if enabled else dg.DefaultScheduleStatus.STOPPED
+        ),
+    )
+    def clock(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        heads = promotion.look_up_all(project, filter(None, (workspace.name, workspace.upstream)))
+        with Store(cache_folder(), project.name) as store:
+            observer = Observer(project, context.instance, store, datetime.now(timezone.utc))
+            decide = {
+                "promote": observer.promotion,
+                "deploy": observer.deployment,
+                "run": observer.scheduled_run,
+            }[verb]
+            try:
+                found = decide(workspace, heads)
+            except DataOpsError as error:
+                found = f"could not find out: {error}"
+        return dg.SkipReason(f"{workspace.name}: {found}") if isinstance(found, str) else found
+
+    return clock

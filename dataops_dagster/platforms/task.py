@@ -1,0 +1,106 @@
+"""What a platform is given and what it answers, and how its program is run; knows no platform."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dataops_dagster import process
+from dataops_dagster.errors import ConfigError
+from dataops_dagster.model import Step
+
+# Variables that people let through and that say nothing secret.
+_PUBLIC = frozenset(("HOME", "USER", "LANG", "LANGUAGE", "TZ", "PATH", "TMPDIR", "SHELL", "TERM"))
+_DETAIL_LINES = 3
+
+
+@dataclass(frozen=True)
+class Task:
+    """One execution: which workspace, at which commit, in which environment, for which run.
+
+    `folder` is private to the task and holds `files` (the commit's content), and a `home`.
+    """
+
+    project: str
+    workspace: str
+    environment: str
+    commit: str
+    tree: str
+    run_id: str
+    folder: Path
+
+    @property
+    def files(self) -> Path:
+        """The exported commit, in which the program is started."""
+        return self.folder / "files"
+
+    @property
+    def home(self) -> Path:
+        """The program's home folder."""
+        return self.folder / "home"
+
+
+@dataclass(frozen=True)
+class Result:
+    """Whether the program succeeded, what was run, and in few words how it ended."""
+
+    passed: bool
+    ran: str
+    detail: str
+
+
+def run_program(
+    arguments: Sequence[str],
+    step: Step,
+    task: Task,
+    on_line: Callable[[str], None],
+    extra: Mapping[str, str],
+) -> Result:
+    """Run a platform's program; only its exit code decides, whatever it prints."""
+    for name in step.variables:
+        if name not in os.environ:
+            raise ConfigError.at(
+                f"workspaces.{task.workspace}",
+                f"the environment variable {name} is to be passed on, but is not set",
+                "set it where Dagster's processes are started, or take it out of variables",
+            )
+    env = process.environment(
+        step.variables,
+        {
+            "HOME": str(task.home),
+            "DATAOPS_PROJECT": task.project,
+            "DATAOPS_WORKSPACE": task.workspace,
+            "DATAOPS_ENVIRONMENT": task.environment,
+            "DATAOPS_COMMIT": task.commit,
+            "DATAOPS_TREE": task.tree,
+            "DATAOPS_RUN_ID": task.run_id,
+            **extra,
+        },
+    )
+    last: deque[str] = deque(maxlen=_DETAIL_LINES)
+
+    def note(line: str) -> None:
+        if line.strip():
+            last.append(line.strip()[:300])
+        on_line(line)
+
+    done = process.run(
+        arguments,
+        env=env,
+        cwd=task.files,
+        deadline=step.deadline.total_seconds(),
+        on_line=note,
+        secrets=[os.environ[name] for name in step.variables if name not in _PUBLIC],
+    )
+    if done.timed_out:
+        ending = f"was ended at its deadline of {step.deadline}"
+    elif done.code < 0:
+        ending = f"was ended by signal {-done.code}"
+    else:
+        ending = f"ended with exit code {done.code}"
+    passed = done.code == 0 and not done.timed_out
+    detail = ending if passed else ": ".join([ending, *([" / ".join(last)] if last else [])])
+    return Result(passed, " ".join(arguments), detail)

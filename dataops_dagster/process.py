@@ -1,0 +1,174 @@
+"""The one door to outside programs: own environment, own process group, a deadline, bounded output.
+
+Never inherits our environment, never uses a shell, never leaves a process of the group behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from dataops_dagster.errors import ToolError
+
+GRACE_SECONDS = 5.0
+"""How long a process group gets between SIGTERM and SIGKILL."""
+
+OUTPUT_LIMIT_BYTES = 64 * 1024 * 1024
+"""More output than this is a broken or hostile program; what came before it is kept."""
+
+LINE_LIMIT_BYTES = 10_000
+REDACTED = "*****"
+
+NEEDED_BY_PROGRAMS = ("PATH", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
+"""Names that say where programs and certificates are; no secret stands in them."""
+
+
+@dataclass(frozen=True)
+class Completed:
+    """How a program ended: its exit code, its output, and whether the deadline ended it."""
+
+    code: int
+    stdout: bytes
+    stderr: bytes
+    timed_out: bool
+
+
+def environment(allow: Iterable[str], values: Mapping[str, str]) -> dict[str, str]:
+    """Build a child's environment from nothing: what programs need, `allow`ed names, `values`."""
+    names = (*NEEDED_BY_PROGRAMS, *allow)
+    inherited = {name: os.environ[name] for name in names if name in os.environ}
+    return {"LC_ALL": "C.UTF-8", **inherited, **values}
+
+
+def redact(text: str, secrets: Iterable[str]) -> str:
+    """Replace every secret value in `text`; values under four characters are not secrets."""
+    for secret in sorted({s for s in secrets if len(s) >= 4}, key=len, reverse=True):
+        text = text.replace(secret, REDACTED)
+    return text
+
+
+def inert(text: str) -> str:
+    """Drop what could steer a terminal or reorder text: control, escape and bidi characters."""
+    return "".join(c for c in text if c == "\t" or (c.isprintable() and c not in _BIDI))
+
+
+_BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def run(
+    command: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    deadline: float,
+    cwd: Path | None = None,
+    stdin: bytes = b"",
+    on_line: Callable[[str], None] | None = None,
+    secrets: Iterable[str] = (),
+) -> Completed:
+    """Run a program to its end, or to `deadline` seconds, and end all of its process group.
+
+    With `on_line`, standard output and error become one stream whose inert, redacted lines are
+    handed over as they come; without it both are captured apart. Raises `ToolError` when the
+    program cannot be started.
+    """
+    try:
+        process = subprocess.Popen(
+            list(command),
+            cwd=cwd,
+            env=dict(env),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT if on_line else subprocess.PIPE,
+            start_new_session=True,
+        )
+    except OSError as error:
+        # The folder may be what is missing; the error names it then.
+        raise ToolError(
+            command[0], None, f"{error.strerror}: {error.filename}", hint="is it installed?"
+        ) from None
+    assert process.stdin and process.stdout
+    stdout, stderr = bytearray(), bytearray()
+    lines: queue.Queue[str] = queue.Queue(maxsize=1000)
+    readers = [threading.Thread(target=_feed, args=(process.stdin, stdin))]
+    if on_line:
+        readers.append(threading.Thread(target=_split, args=(process.stdout, lines)))
+    else:
+        assert process.stderr
+        readers.append(threading.Thread(target=_collect, args=(process.stdout, stdout)))
+        readers.append(threading.Thread(target=_collect, args=(process.stderr, stderr)))
+    for reader in readers:
+        reader.daemon = True
+        reader.start()
+
+    def hand_over() -> None:
+        # In the caller's thread: what listens (a log, a database) need not be thread-safe.
+        while on_line and not lines.empty():
+            on_line(inert(redact(lines.get(), secrets)))
+
+    timed_out = False
+    try:
+        timed_out = not _wait_for_exit(process, deadline, hand_over)
+    finally:
+        # Also on an interrupt of ours: whatever happens, the group ends with this call.
+        _end_group(process)
+    end = time.monotonic() + 1.0  # a program that left the group may hold the pipe for ever
+    while any(reader.is_alive() for reader in readers) and time.monotonic() < end:
+        hand_over()
+        time.sleep(0.001)
+    hand_over()
+    return Completed(process.returncode, bytes(stdout), bytes(stderr), timed_out)
+
+
+def _wait_for_exit(
+    process: subprocess.Popen[bytes], deadline: float, meanwhile: Callable[[], None] = lambda: None
+) -> bool:
+    """Wait without reaping, so that the group id cannot be reused before we end the group."""
+    end, pause = time.monotonic() + deadline, 0.0005
+    while not _has_exited(process):
+        meanwhile()
+        left = end - time.monotonic()
+        if left <= 0:
+            return False
+        time.sleep(min(pause, left))
+        pause = min(pause * 2, 0.05)
+    return True
+
+
+def _has_exited(process: subprocess.Popen[bytes]) -> bool:
+    return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def _end_group(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        if not _has_exited(process):
+            os.killpg(process.pid, signal.SIGTERM)
+            _wait_for_exit(process, GRACE_SECONDS)
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _collect(stream: IO[bytes], into: bytearray) -> None:
+    with stream:
+        while chunk := stream.read(65536):
+            into.extend(chunk[: max(0, OUTPUT_LIMIT_BYTES - len(into))])
+
+
+def _split(stream: IO[bytes], into: queue.Queue[str]) -> None:
+    with stream:
+        # readline's limit bounds memory when a program never ends its line.
+        while chunk := stream.readline(LINE_LIMIT_BYTES):
+            into.put(chunk.decode("utf-8", "replace").rstrip("\r\n"))
+
+
+def _feed(stream: IO[bytes], data: bytes) -> None:
+    with contextlib.suppress(BrokenPipeError), stream:
+        stream.write(data)

@@ -1,0 +1,305 @@
+"""The story of a promotion: heads, then candidate and gate, then plan, then publish.
+
+One way, each function takes what the last returned. The command line, the ops and the sensors
+all call these; only `publish` writes to a workspace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+
+from dataops_dagster import gate, plan, release
+from dataops_dagster.errors import DataOpsError
+from dataops_dagster.git import Access, Store, Unmerged, branch_ref, remote_refs
+from dataops_dagster.model import (
+    Answer,
+    Conflicted,
+    Considered,
+    Equality,
+    Evidence,
+    EvidenceBook,
+    Held,
+    NothingToDo,
+    Override,
+    Plan,
+    Project,
+    Promoted,
+    Raced,
+    Ready,
+    Rejected,
+    Release,
+    Verdict,
+    Workspace,
+)
+
+CANDIDATES = 256
+"""How many of the upstream's newest commits are looked through for a proven one."""
+
+RACES = 5
+"""How often a lost race is planned anew before we give up until the next time."""
+
+_LOOKUPS = 8
+
+
+@dataclass(frozen=True)
+class Head:
+    """Where a workspace's branch stands; `releases` maps a release's tag to its commit."""
+
+    workspace: str
+    commit: str | None
+    releases: Mapping[str, str]
+
+    @property
+    def release(self) -> str | None:
+        """The tag of the promotion that made this head, or None when it came another way."""
+        tags = sorted(tag for tag, commit in self.releases.items() if commit == self.commit)
+        return tags[-1] if tags else None
+
+
+def look_up(project: Project, workspace: Workspace) -> Head:
+    """Ask the server where a workspace's branch and releases are."""
+    ref, tags = branch_ref(workspace.branch), release.prefix(project.name, workspace.name)
+    refs = remote_refs(Access.of(project, workspace), ref, f"{tags}/*")
+    releases = {
+        name.removesuffix("^{}").removeprefix("refs/tags/"): commit
+        for name, commit in refs.items()
+        if name.endswith("^{}")
+    }
+    return Head(workspace.name, refs.get(ref), releases)
+
+
+def look_up_all(
+    project: Project, names: Iterable[str] | None = None
+) -> dict[str, Head | DataOpsError]:
+    """Look up several workspaces at once; a server that fails us spoils only its own answer."""
+    workspaces = [project.workspaces[name] for name in names or project.workspaces]
+
+    def one(workspace: Workspace) -> Head | DataOpsError:
+        try:
+            return look_up(project, workspace)
+        except DataOpsError as error:
+            return error
+
+    with ThreadPoolExecutor(_LOOKUPS) as pool:
+        return dict(zip((w.name for w in workspaces), pool.map(one, workspaces), strict=True))
+
+
+def consider(
+    project: Project,
+    target: Workspace,
+    *,
+    store: Store,
+    book: EvidenceBook,
+    commit: str | None = None,
+    override: Override | None = None,
+    heads: Mapping[str, Head | DataOpsError] | None = None,
+) -> Considered:
+    """Find what could be promoted into `target` now, ask its gate, and plan it.
+
+    Writes to no workspace. Without `commit` the candidate is the newest upstream commit that the
+    gate accepts. Raises `DataOpsError` when a server or a tool fails.
+    """
+    upstream = project.upstream_of(target)
+    heads = heads or look_up_all(project, [target.name, upstream.name])
+    base, tip = _head(heads[target.name]), _head(heads[upstream.name])
+    if tip.commit is None:
+        return Rejected(
+            target.name,
+            f"{upstream.name} has no branch {upstream.branch}",
+            f"push to it first, or mend workspaces.{upstream.name}.branch",
+        )
+    store.fetch(Access.of(project, upstream), upstream.branch, tip.commit)
+    if base.commit:
+        store.fetch(Access.of(project, target), target.branch, base.commit)
+    if commit and not (store.has(commit) and store.contains(tip.commit, commit)):
+        return Rejected(
+            target.name,
+            f"{commit[:12]} is not on {upstream.name}'s branch {upstream.branch}",
+            "name a full commit id that is on it",
+        )
+    waiting = store.missing_from(base.commit, commit or tip.commit, limit=CANDIDATES)
+    if not waiting:
+        assert base.commit  # what lacks nothing is not empty
+        return NothingToDo(target.name, base.commit, commit or tip.commit)
+    candidates = [commit] if commit else waiting
+    judged = _judge(project, target, upstream, candidates, store, book, override)
+    if isinstance(judged, Held):
+        return judged
+    planned = _plan(project, target, upstream, base, judged.commit, store)
+    if isinstance(planned, Plan):
+        return Ready(planned, judged.verdicts, judged.evidence, override)
+    return planned
+
+
+def publish(project: Project, ready: Ready, *, store: Store, now: datetime) -> Answer:
+    """Move the target's branch from the plan's base to its commit, and record the release."""
+    planned = ready.plan
+    target = project.workspaces[planned.target]
+    made = release.of(ready, now)
+    refused = store.publish(
+        Access.of(project, target),
+        target.branch,
+        base=planned.base,
+        commit=planned.commit,
+        tag=made.tag,
+        tag_object=store.write_tag(
+            made.tag,
+            made.commit,
+            release.message(made),
+            name=_signature(project),
+            time=int(made.time.timestamp()),
+        ),
+    )
+    if refused is None:
+        return Promoted(ready, made)
+    if refused.moved:
+        return Raced(target.name, planned.base)
+    return Rejected(
+        target.name,
+        f"the server of {target.name} refused the push: {refused.reason}",
+        f"let the identity behind workspaces.{target.name} push to {target.branch} and create"
+        f" tags below {release.prefix(project.name, target.name)}",
+    )
+
+
+def promote(
+    project: Project,
+    target: Workspace,
+    *,
+    store: Store,
+    book: EvidenceBook,
+    now: datetime,
+    commit: str | None = None,
+    override: Override | None = None,
+) -> Answer:
+    """Consider and publish; a lost race is considered anew from the start, gate included."""
+    answer: Answer = Raced(target.name, None)
+    for _ in range(RACES):
+        considered = consider(
+            project, target, store=store, book=book, commit=commit, override=override
+        )
+        if not isinstance(considered, Ready):
+            return considered
+        answer = publish(project, considered, store=store, now=now)
+        if not isinstance(answer, Raced):
+            break
+    return answer
+
+
+def releases(project: Project, target: Workspace, *, store: Store) -> list[Release]:
+    """Read a target's releases from its repository, newest first; needs git alone."""
+    prefix = release.prefix(project.name, target.name)
+    store.fetch_tags(Access.of(project, target), prefix)
+    found = (release.parse(tag, text) for tag, text in store.tags(prefix))
+    return sorted((r for r in found if r), key=lambda r: (r.time, r.tag), reverse=True)
+
+
+@dataclass(frozen=True)
+class _Judged:
+    commit: str
+    verdicts: tuple[Verdict, ...]
+    evidence: tuple[Evidence, ...]
+
+
+def _judge(
+    project: Project,
+    target: Workspace,
+    upstream: Workspace,
+    candidates: Sequence[str],
+    store: Store,
+    book: EvidenceBook,
+    override: Override | None,
+) -> _Judged | Held:
+    """Let the gate choose among the candidates, which are newest first."""
+    environment = project.evidence_environment(target)
+    if environment is None:
+        return _Judged(candidates[0], (), ())
+    found = [
+        evidence
+        for evidence in book.find(project.name, upstream.name, environment, candidates)
+        # Evidence about another tree than the commit's is no evidence about the commit.
+        if evidence.tree == store.commit(evidence.commit).tree
+    ]
+    verdict = gate.evidence_verdict(
+        candidates, found, upstream=upstream.name, environment=environment
+    )
+    proof = gate.newest_proven(candidates, found)
+    if proof:
+        return _Judged(proof[0], (verdict,), (proof[1],))
+    if override:
+        return _Judged(candidates[0], (gate.overridden(verdict, override.reason),), ())
+    return Held(target.name, (verdict,))
+
+
+def _plan(
+    project: Project,
+    target: Workspace,
+    upstream: Workspace,
+    base: Head,
+    candidate: str,
+    store: Store,
+) -> Plan | Rejected | Conflicted:
+    tip = store.commit(candidate)
+    overwrites: tuple[str, ...] = ()
+    if base.commit is None or store.contains(candidate, base.commit):
+        commit, tree = candidate, tip.tree  # a fast-forward
+    elif base.releases and not store.related(base.commit, candidate):
+        return Rejected(
+            target.name,
+            f"{upstream.name} shares no history with {target.name}, which was promoted to before",
+            f"check workspaces.{upstream.name}.repository; a wrong one would merge a foreign"
+            " project",
+        )
+    else:
+        merged = store.merge(base.commit, candidate)
+        if isinstance(merged, Unmerged):
+            return Conflicted(target.name, candidate, merged.paths)
+        tree, overwrites = merged.tree, merged.overwrites
+        commit = store.write_commit(
+            tree,
+            [base.commit, candidate],
+            plan.commit_message(
+                project=project.name,
+                upstream=upstream.name,
+                target=target.name,
+                upstream_commit=tip,
+            ),
+            name=_signature(project),
+            time=plan.commit_time(store.commit(base.commit), tip),
+        )
+    base_tree = store.commit(base.commit).tree if base.commit else None
+    equality = plan.equality(commit=commit, tree=tree, upstream=tip)
+    return plan.signed(
+        Plan(
+            project=project.name,
+            target=target.name,
+            upstream=upstream.name,
+            base=base.commit,
+            upstream_commit=candidate,
+            commit=commit,
+            tree=tree,
+            equality=equality,
+            commits=tuple(
+                store.commit(id_)
+                for id_ in store.missing_from(base.commit, candidate, limit=CANDIDATES)
+            ),
+            changes=store.changes(base_tree, tree),
+            overwrites=overwrites,
+            keeps=()
+            if equality is not Equality.EXPLAINED
+            else tuple(change.path for change in store.changes(tip.tree, tree)),
+        )
+    )
+
+
+def _head(found: Head | DataOpsError) -> Head:
+    if isinstance(found, DataOpsError):
+        raise found
+    return found
+
+
+def _signature(project: Project) -> str:
+    return f"dataops_dagster ({project.name})"
