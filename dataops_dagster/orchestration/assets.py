@@ -2,6 +2,7 @@
 
 # No `from __future__ import annotations` here: Dagster reads annotations as objects.
 
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -28,9 +29,6 @@ def source_assets(project: Project) -> dg.AssetsDefinition:
         for workspace in project.sources
     ]
 
-    @dg.multi_observable_source_asset(
-        name=f"observe__{project.name}", specs=specs, can_subset=True
-    )
     def observe(context: dg.AssetExecutionContext) -> Iterator[dg.ObserveResult]:
         names = [key.path[-1] for key in context.selected_asset_keys]
         for name, head in promotion.look_up_all(project, names).items():
@@ -43,7 +41,13 @@ def source_assets(project: Project) -> dg.AssetsDefinition:
                     data_version=dg.DataVersion(head.commit),
                 )
 
-    return observe
+    with warnings.catch_warnings():
+        # Beta, and still the only way to give a source a version that its dependents go by.
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        decorate = dg.multi_observable_source_asset(
+            name=f"observe__{project.name}", specs=specs, can_subset=True
+        )
+    return decorate(observe)
 
 
 def target_asset(project: Project, target: Workspace) -> dg.AssetsDefinition:

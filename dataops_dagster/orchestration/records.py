@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 
 import dagster as dg
 
-from dataops_dagster.model import Evidence, Outcome
+from dataops_dagster.model import Evidence, Outcome, Workspace
 from dataops_dagster.orchestration import naming
 
 COMMIT, TREE, ENVIRONMENT = "dataops/commit", "dataops/tree", "dataops/environment"
@@ -97,18 +97,33 @@ def deployment_failed(
     return any(entry.asset_observation and entry.asset_key == key for entry in entries)
 
 
-def observed_head(instance: dg.DagsterInstance, key: dg.AssetKey) -> str | None:
-    """Return a source workspace's head as last observed."""
-    found = instance.fetch_observations(key, limit=1).records
-    observation = found[0].event_log_entry.asset_observation if found else None
-    return observation.tags.get(naming.DATA_VERSION_TAG) if observation else None
+def recorded_head(
+    instance: dg.DagsterInstance, project: str, workspace: Workspace
+) -> str | None:
+    """Return a workspace's head as Dagster knows it: observed for a source, else materialized."""
+    key = naming.asset_key(project, workspace.name)
+    fetch = instance.fetch_materializations if workspace.upstream else instance.fetch_observations
+    found = fetch(key, limit=1).records
+    if not found:
+        return None
+    entry = found[0].event_log_entry
+    event = entry.asset_materialization or entry.asset_observation
+    return (event.tags or {}).get(naming.DATA_VERSION_TAG) if event else None
 
 
-def materialized_head(instance: dg.DagsterInstance, key: dg.AssetKey) -> str | None:
-    """Return a target's head as last recorded."""
-    found = instance.fetch_materializations(key, limit=1).records
-    materialization = found[0].event_log_entry.asset_materialization if found else None
-    return materialization.tags.get(naming.DATA_VERSION_TAG) if materialization else None
+def is_promoting(instance: dg.DagsterInstance, project: str) -> bool:
+    """Say whether a run that promotes may be under way."""
+    jobs = (naming.promote_job(project), naming.ALL_ASSETS_JOB)
+    return any(
+        instance.get_run_records(
+            dg.RunsFilter(
+                job_name=job,
+                statuses=[dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED],
+            ),
+            limit=1,
+        )
+        for job in jobs
+    )
 
 
 def text(metadata: object, key: str) -> str:

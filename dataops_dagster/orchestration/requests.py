@@ -73,12 +73,20 @@ class Observer:
         """Return everything that happens on change and is due."""
         found = Due()
         for workspace in self.project.workspaces.values():
+            promotes = False
             if workspace.upstream and workspace.promote == "change":
-                found.add(workspace.name, self._guarded(self.promotion, workspace, heads))
+                answer = self._guarded(self.promotion, workspace, heads)
+                promotes = isinstance(answer, dg.RunRequest)
+                found.add(workspace.name, answer)
             if workspace.deploy and workspace.deploy.when == "change":
                 found.add(workspace.name, self._guarded(self.deployment, workspace, heads))
             if workspace.run and workspace.run.when == "change":
-                found.add(workspace.name, self._guarded(self.run, workspace, heads))
+                # A release is run even when the next one is on its way: else a busy upstream
+                # would leave nothing ever proven.
+                if promotes and not _is_release(heads[workspace.name]):
+                    found.add(workspace.name, "is run when the promotion is done")
+                else:
+                    found.add(workspace.name, self._guarded(self.run, workspace, heads))
         return found
 
     def _guarded(
@@ -126,6 +134,7 @@ class Observer:
             request=lambda **more: dg.RunRequest(
                 job_name=naming.promote_job(self.project.name),
                 asset_selection=[naming.asset_key(self.project.name, target.name)],
+                asset_check_keys=[],  # else Dagster adds the asset's checks: a run is apart
                 run_config={
                     "ops": {graph: {"ops": {op: {"config": {"commit": plan.upstream_commit}}}}}
                 },
@@ -259,6 +268,10 @@ def _known(head: Head | DataOpsError) -> Head | str:
     if isinstance(head, DataOpsError):
         raise head
     return head if head.commit else "its branch is not there yet"
+
+
+def _is_release(head: Head | DataOpsError) -> bool:
+    return isinstance(head, Head) and head.release is not None
 
 
 def _commit(head: Head) -> str:

@@ -2,7 +2,7 @@
 
 # No `from __future__ import annotations` here: Dagster reads annotations as objects.
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 
 from typing import Any
@@ -29,8 +29,9 @@ def heads_sensor(project: Project) -> dg.SensorDefinition:
         default_status=_status(project),
     )
     def heads(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        recorded = _recorded(project, context.instance)
         found = promotion.look_up_all(project)
-        events = list(_moved(project, context.instance, found))
+        events = list(_moved(project, context.instance, recorded, found))
         failed = [f"{name}: {e}" for name, e in found.items() if isinstance(e, DataOpsError)]
         return dg.SensorResult(
             asset_events=events,
@@ -40,27 +41,43 @@ def heads_sensor(project: Project) -> dg.SensorDefinition:
     return heads
 
 
+def _recorded(project: Project, instance: dg.DagsterInstance) -> dict[str, str | None]:
+    return {
+        w.name: records.recorded_head(instance, project.name, w)
+        for w in project.workspaces.values()
+    }
+
+
 def _moved(
-    project: Project, instance: dg.DagsterInstance, heads: Heads
+    project: Project,
+    instance: dg.DagsterInstance,
+    recorded: Mapping[str, str | None],
+    heads: Heads,
 ) -> Iterator[dg.AssetObservation | dg.AssetMaterialization]:
+    """Yield an event for each head that is not where it was recorded before the look-up."""
     for workspace in project.workspaces.values():
         head = heads[workspace.name]
-        if isinstance(head, DataOpsError) or head.commit is None:
+        if isinstance(head, DataOpsError) or head.commit in (None, recorded[workspace.name]):
             continue
         key = naming.asset_key(project.name, workspace.name)
-        tags = {naming.DATA_VERSION_TAG: head.commit}
+        tags = {naming.DATA_VERSION_TAG: str(head.commit)}
         if not workspace.upstream:
-            if records.observed_head(instance, key) != head.commit:
-                yield dg.AssetObservation(key, tags=tags)
-        elif records.materialized_head(instance, key) != head.commit:
-            # A release is told by the run that makes it; a moment ago it may not have come to it.
-            if head.release is None:
-                yield dg.AssetMaterialization(
-                    key,
-                    description="The head was moved, and not by a promotion.",
-                    tags=tags,
-                    metadata={records.COMMIT: head.commit, records.OUTCOME: "moved by others"},
-                )
+            yield dg.AssetObservation(key, tags=tags)
+        elif not records.is_promoting(instance, project.name) and recorded[
+            workspace.name
+        ] == records.recorded_head(instance, project.name, workspace):
+            # No run of ours is about to tell it, or has just done so.
+            yield dg.AssetMaterialization(
+                key,
+                description="The head was moved, and no run here recorded it.",
+                tags=tags,
+                metadata={
+                    records.COMMIT: str(head.commit),
+                    records.OUTCOME: f"release {head.release}"
+                    if head.release
+                    else "moved by others",
+                },
+            )
 
 
 def gates_sensor(project: Project, jobs: Sequence[Any]) -> dg.SensorDefinition:

@@ -1,0 +1,398 @@
+"""The command `dataops`: the same functions as in Dagster, for a terminal and for machines.
+
+Dagster is imported only by commands that need its instance.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from typing_extensions import assert_never
+
+from dataops_dagster import __version__, config, git, promotion
+from dataops_dagster.errors import ConfigError, DataOpsError, Problem
+from dataops_dagster.folders import cache_folder
+from dataops_dagster.git import Store
+from dataops_dagster.model import (
+    Answer,
+    Conflicted,
+    Considered,
+    Evidence,
+    Held,
+    NothingToDo,
+    Override,
+    Plan,
+    Project,
+    Promoted,
+    Raced,
+    Ready,
+    Rejected,
+    Verdict,
+    Workspace,
+)
+from dataops_dagster.plan import as_data
+
+if TYPE_CHECKING:
+    from dataops_dagster.orchestration.instance import HomeInstance
+
+SAID_NO = 1
+"""The exit code when the answer is no; `errors` has the codes of what went wrong."""
+
+INTERRUPTED = 130
+_SHOWN = 20
+
+
+@dataclass
+class Session:
+    """What one call of the command works with."""
+
+    paths: tuple[Path, ...]
+    as_json: bool
+    out: Console = field(default_factory=lambda: Console(highlight=False))
+    err: Console = field(default_factory=lambda: Console(stderr=True, highlight=False))
+
+    def projects(self) -> list[Project]:
+        """Read the configuration."""
+        return config.load_all(self.paths)
+
+    def target(self, name: str) -> tuple[Project, Workspace]:
+        """Find a workspace with an upstream by `WORKSPACE` or `PROJECT/WORKSPACE`."""
+        projects = self.projects()
+        wanted_project, _, wanted = name.rpartition("/")
+        found = [
+            (project, target)
+            for project in projects
+            for target in project.targets
+            if target.name == wanted and wanted_project in ("", project.name)
+        ]
+        if len(found) == 1:
+            return found[0]
+        known = ", ".join(f"{p.name}/{t.name}" for p in projects for t in p.targets)
+        problem = "stands in several projects" if found else "is no workspace with an upstream"
+        raise ConfigError.at(f"TARGET {name}", problem, f"name one of {known}")
+
+    @property
+    def book(self) -> HomeInstance:
+        """Where evidence is looked up, if it is asked for."""
+        from dataops_dagster.orchestration.instance import HomeInstance  # noqa: PLC0415
+
+        return HomeInstance()
+
+    def show(self, data: Any, *tables: Table | str) -> None:
+        """Print one JSON document, or what people read."""
+        if self.as_json:
+            click.echo(json.dumps(data, indent=2, default=str))
+            return
+        for item in tables:
+            self.out.print(item)
+
+
+class _Command(click.Group):
+    """Turns our errors into a message and an exit code; nobody sees a traceback for theirs."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except DataOpsError as error:
+            if ctx.params.get("as_json"):
+                click.echo(json.dumps({"error": _error_data(error)}, indent=2))
+            else:
+                click.echo(f"dataops: {error}", err=True)
+            ctx.exit(error.exit_code)
+
+
+def _error_data(error: DataOpsError) -> dict[str, Any]:
+    problems: Sequence[Problem] = getattr(error, "problems", ())
+    return {
+        "kind": type(error).__name__,
+        "message": str(error),
+        "problems": [as_data(problem) for problem in problems],
+    }
+
+
+@click.group(cls=_Command)
+@click.version_option(__version__)
+@click.option(
+    "--config",
+    "paths",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="A dataops.yaml; may be given several times.  [default: $DATAOPS_CONFIG, dataops.yaml]",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.pass_context
+def main(ctx: click.Context, paths: tuple[Path, ...], *, as_json: bool) -> None:
+    """Promote data workspaces safely: production gets what a staging run proved."""
+    given = os.environ.get("DATAOPS_CONFIG", str(config.DEFAULT_PATH)).split(os.pathsep)
+    ctx.obj = Session(paths or tuple(map(Path, given)), as_json)
+
+
+_target = click.argument("target")
+_commit = click.option("--commit", help="An upstream commit.  [default: the newest the gate takes]")
+
+
+@main.command()
+@click.pass_obj
+def check(session: Session) -> None:
+    """Check the configuration, and that every repository answers."""
+    rows, broken = [], None
+    for project in session.projects():
+        with _progress(session, f"asking the repositories of {project.name}"):
+            heads = promotion.look_up_all(project)
+        for name, head in heads.items():
+            if isinstance(head, DataOpsError):
+                broken = head
+                rows.append((project.name, name, "failed", str(head)))
+            elif head.commit is None:
+                branch = project.workspaces[name].branch
+                rows.append((project.name, name, "empty", f"there is no branch {branch} yet"))
+            else:
+                rows.append((project.name, name, "ok", head.commit))
+    header = ("project", "workspace", "state", "answer")
+    data = {"git": git.version(), "workspaces": [dict(zip(header, r, strict=True)) for r in rows]}
+    session.show(data, f"{git.version()}; the configuration is well formed", _table(header, rows))
+    if broken:
+        sys.exit(broken.exit_code)
+
+
+@main.command()
+@click.pass_obj
+def status(session: Session) -> None:
+    """Show where each workspace is, and what each target waits for."""
+    rows = []
+    for project in session.projects():
+        with _progress(session, f"looking at {project.name}"):
+            heads = promotion.look_up_all(project)
+            with Store(cache_folder(), project.name) as store:
+                for workspace in project.workspaces.values():
+                    head = heads[workspace.name]
+                    known = not isinstance(head, DataOpsError)
+                    rows.append(
+                        (
+                            project.name,
+                            workspace.name,
+                            workspace.environment,
+                            (head.commit or "")[:12] if known else "",
+                            (head.release or "").rpartition("/")[2] if known else "",
+                            _standing(session, project, workspace, heads, store),
+                        )
+                    )
+    header = ("project", "workspace", "environment", "head", "release", "state")
+    session.show([dict(zip(header, r, strict=True)) for r in rows], _table(header, rows))
+
+
+def _standing(
+    session: Session,
+    project: Project,
+    workspace: Workspace,
+    heads: dict[str, promotion.Head | DataOpsError],
+    store: Store,
+) -> str:
+    head = heads[workspace.name]
+    if isinstance(head, DataOpsError):
+        return str(head)
+    if not workspace.upstream:
+        return "source"
+    try:
+        considered = promotion.consider(
+            project, workspace, store=store, book=session.book, heads=heads
+        )
+    except DataOpsError as error:
+        return f"could not find out: {error}"
+    return _in_words(considered)
+
+
+def _in_words(answer: Considered | Answer) -> str:
+    match answer:
+        case Ready(plan):
+            return f"ready: {len(plan.commits)} commit(s) of {plan.upstream}"
+        case NothingToDo():
+            return "nothing to do: it has all of its upstream"
+        case Held() | Conflicted():
+            return answer.reason
+        case Rejected(_, reason, hint):
+            return f"{reason} (hint: {hint})"
+        case Promoted(_, release):
+            return f"promoted: release {release.tag}"
+        case Raced(target, _):
+            return f"{target} was moved by others time and again; nothing was written"
+        case _:
+            assert_never(answer)
+
+
+@main.command()
+@_target
+@_commit
+@click.pass_obj
+def plan(session: Session, target: str, commit: str | None) -> None:
+    """Show what promoting into TARGET would do now; writes nothing."""
+    project, workspace = session.target(target)
+    _end(session, _consider(session, project, workspace, commit, None))
+
+
+@main.command()
+@_target
+@_commit
+@click.option("--dry-run", is_flag=True, help="Show the plan and stop.")
+@click.option("--override", metavar="REASON", help="Pass over a closed gate; recorded.")
+@click.pass_obj
+def promote(
+    session: Session, target: str, commit: str | None, override: str | None, *, dry_run: bool
+) -> None:
+    """Promote into TARGET what its gate allows."""
+    project, workspace = session.target(target)
+    if override is not None and not override.strip():
+        raise ConfigError.at("--override", "is empty", "say why the gate may be passed over")
+    decision = Override(override.strip()) if override else None
+    if dry_run:
+        _end(session, _consider(session, project, workspace, commit, decision))
+    with (
+        _progress(session, f"promoting into {workspace.name}"),
+        Store(cache_folder(), project.name) as store,
+    ):
+        answer = promotion.promote(
+            project,
+            workspace,
+            store=store,
+            book=session.book,
+            now=datetime.now(timezone.utc),
+            commit=commit,
+            override=decision,
+        )
+    _end(session, answer)
+
+
+@main.command()
+@_target
+@click.pass_obj
+def log(session: Session, target: str) -> None:
+    """Show TARGET's releases, newest first, read from its repository alone."""
+    project, workspace = session.target(target)
+    with (
+        _progress(session, f"reading the releases of {workspace.name}"),
+        Store(cache_folder(), project.name) as store,
+    ):
+        found = promotion.releases(project, workspace, store=store)
+    rows = [
+        (
+            release.tag.rpartition("/")[2],
+            release.commit[:12],
+            f"{release.upstream} {release.upstream_commit[:12]}",
+            release.equality,
+            release.override and f"override: {release.override}" or "; ".join(release.evidence),
+        )
+        for release in found
+    ]
+    header = ("release", "commit", "from", "equality", "evidence")
+    session.show([as_data(release) for release in found], _table(header, rows))
+
+
+@main.command()
+def schema() -> None:
+    """Print the JSON Schema of dataops.yaml."""
+    click.echo(json.dumps(config.schema(), indent=2))
+
+
+@main.command()
+@click.option(
+    "--home",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(".demo"),
+    show_default=True,
+    help="The folder that everything of the demo goes into.",
+)
+@click.option("--open", "keep_open", is_flag=True, help="Keep Dagster running and open its UI.")
+@click.option("--reopen", is_flag=True, help="Only open the UI on what an earlier demo left.")
+@click.option("--port", default=3000, show_default=True, help="Where the UI listens.")
+@click.pass_obj
+def demo(session: Session, home: Path, port: int, *, keep_open: bool, reopen: bool) -> None:
+    """Watch a change travel to production, and another that must not."""
+    from dataops_dagster.demo import story  # noqa: PLC0415  # it needs Dagster
+
+    try:
+        if reopen:
+            story.reopen(home, session.out, port=port)
+        else:
+            story.tell(home, session.out, keep_open=keep_open, port=port)
+    except KeyboardInterrupt:
+        session.err.print("ended; no process is left")
+        sys.exit(INTERRUPTED)
+
+
+def _consider(
+    session: Session,
+    project: Project,
+    workspace: Workspace,
+    commit: str | None,
+    override: Override | None,
+) -> Considered:
+    with (
+        _progress(session, f"planning a promotion into {workspace.name}"),
+        Store(cache_folder(), project.name) as store,
+    ):
+        return promotion.consider(
+            project, workspace, store=store, book=session.book, commit=commit, override=override
+        )
+
+
+def _end(session: Session, answer: Considered | Answer) -> NoReturn:
+    """Show an answer and leave with its code: 0 for done, nothing to do and not yet."""
+    data = {"answer": type(answer).__name__, "message": _in_words(answer), **as_data(answer)}
+    session.show(data, *_shown(answer), escape(_in_words(answer)))
+    sys.exit(SAID_NO if isinstance(answer, Rejected | Conflicted | Raced) else 0)
+
+
+def _shown(answer: Considered | Answer) -> Iterator[Table | str]:
+    if isinstance(answer, Promoted):
+        answer = answer.ready
+    if isinstance(answer, Ready):
+        yield from _plan_tables(answer.plan)
+        yield _verdict_table(answer.verdicts)
+        yield f"equality: {answer.plan.equality.value}\nplan: {answer.plan.digest}"
+    elif isinstance(answer, Held):
+        yield _verdict_table(answer.verdicts)
+
+
+def _plan_tables(plan: Plan) -> Iterator[Table]:
+    yield _table(
+        ("commit", "author", "subject"),
+        [(c.id[:12], c.author, c.subject) for c in plan.commits],
+        title=f"{plan.upstream} → {plan.target}: {len(plan.commits)} commit(s)",
+    )
+    for title, paths in (
+        ("changes", [(change.status, change.path) for change in plan.changes]),
+        ("overwrites what the target had", [("M", path) for path in plan.overwrites]),
+        ("keeps what the upstream lacks", [("", path) for path in plan.keeps]),
+    ):
+        if paths:
+            yield _table(("", "path"), paths, title=title)
+
+
+def _verdict_table(verdicts: Sequence[Verdict]) -> Table:
+    rows = [(v.condition, v.state.value, v.reason, v.who) for v in verdicts]
+    return _table(("condition", "state", "reason", "who can change it"), rows, title="gate")
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None) -> Table:
+    table = Table(*header, title=title and escape(title), title_justify="left")
+    for row in rows[:_SHOWN]:
+        table.add_row(*map(escape, row))
+    if len(rows) > _SHOWN:
+        table.caption = f"and {len(rows) - _SHOWN} more; --json shows all"
+    return table
+
+
+def _progress(session: Session, what: str) -> Any:
+    """Say what takes long, on standard error, where it does not spoil the answer."""
+    return session.err.status(escape(what))

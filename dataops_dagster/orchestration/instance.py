@@ -1,0 +1,51 @@
+"""Dagster's instance for programs that run outside Dagster, such as the command line."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from functools import cached_property
+
+import dagster as dg
+
+from dataops_dagster import promotion
+from dataops_dagster.errors import ConfigError
+from dataops_dagster.folders import cache_folder
+from dataops_dagster.git import Store
+from dataops_dagster.model import Evidence, Project
+from dataops_dagster.orchestration.records import InstanceEvidence, deployed
+from dataops_dagster.orchestration.requests import Due, Observer
+
+
+class HomeInstance:
+    """The instance that DAGSTER_HOME names, opened when it is first asked."""
+
+    @cached_property
+    def instance(self) -> dg.DagsterInstance:
+        """The instance; raises `ConfigError` when there is none."""
+        home = os.environ.get("DAGSTER_HOME", "")
+        if not os.path.isabs(home) or not os.path.isdir(home):
+            raise ConfigError.at(
+                "DAGSTER_HOME",
+                "is not set to an absolute path of a folder, so evidence cannot be looked up",
+                "set it to the folder that Dagster's daemon and webserver use",
+            )
+        return dg.DagsterInstance.get()
+
+    def find(
+        self, project: str, workspace: str, environment: str, commits: Sequence[str]
+    ) -> Sequence[Evidence]:
+        """Return evidence, as `InstanceEvidence` does."""
+        return InstanceEvidence(self.instance).find(project, workspace, environment, commits)
+
+    def deployed(self, project: str, workspace: str) -> str | None:
+        """Return the commit that a workspace's platform serves."""
+        return deployed(self.instance, project, workspace)
+
+    def due(self, project: Project) -> Due:
+        """Return what the sensor would ask for now, and its reasons; asks for nothing."""
+        heads = promotion.look_up_all(project)
+        with Store(cache_folder(), project.name) as store:
+            now = datetime.now(timezone.utc)
+            return Observer(project, self.instance, store, now).due(heads)
