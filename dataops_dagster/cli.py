@@ -146,24 +146,31 @@ _commit = click.option("--commit", help="An upstream commit.  [default: the newe
 @click.pass_obj
 def check(session: Session) -> None:
     """Check the configuration, and that every repository answers."""
-    rows, broken = [], None
+    rows, broken = [], list[DataOpsError]()
     for project in session.projects():
         with _progress(session, f"asking the repositories of {project.name}"):
             heads = promotion.look_up_all(project)
         for name, head in heads.items():
             if isinstance(head, DataOpsError):
-                broken = head
-                rows.append((project.name, name, "failed", str(head)))
+                broken.append(head)
+                rows.append((project.name, name, "failed", "see below"))
             elif head.commit is None:
                 branch = project.workspaces[name].branch
                 rows.append((project.name, name, "empty", f"there is no branch {branch} yet"))
             else:
-                rows.append((project.name, name, "ok", head.commit))
+                rows.append((project.name, name, "ok", f"at {head.commit[:12]}"))
     header = ("project", "workspace", "state", "answer")
-    data = {"git": git.version(), "workspaces": [dict(zip(header, r, strict=True)) for r in rows]}
-    session.show(data, f"{git.version()}; the configuration is well formed", _table(header, rows))
+    data = {
+        "git": git.version(),
+        "workspaces": [dict(zip(header, row, strict=True)) for row in rows],
+        "errors": [_error_data(error) for error in broken],
+    }
+    errors = [f"[red]{escape(str(error))}[/]" for error in broken]
+    session.show(
+        data, f"{git.version()}; the configuration is well formed", _table(header, rows), *errors
+    )
     if broken:
-        sys.exit(broken.exit_code)
+        sys.exit(max(error.exit_code for error in broken))
 
 
 @main.command()

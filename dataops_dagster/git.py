@@ -364,9 +364,7 @@ class Store:
         repo = self._repo  # made before the lock is taken, which making it takes too
         with self._lock:
             git: HardenedGit = repo.git  # type: ignore[assignment]  # see _HardenedRepo
-            git.command(
-                "fetch", *options, "--end-of-options", access.url, refspec, access=access
-            )
+            git.command("fetch", *options, "--end-of-options", access.url, refspec, access=access)
 
     def commit(self, id_: str) -> Commit:
         """Read one commit; text that is not in its declared encoding is replaced, not refused."""
@@ -415,7 +413,9 @@ class Store:
 
     def tags(self, prefix: str) -> Iterator[tuple[str, str]]:
         """Yield name and message of the annotated tags below `prefix` that are in the cache."""
-        listed = self._text("for-each-ref", "--format=%(objecttype) %(objectname) %(refname)", prefix)
+        listed = self._text(
+            "for-each-ref", "--format=%(objecttype) %(objectname) %(refname)", prefix
+        )
         for line in listed.splitlines():
             kind, id_, name = line.split(" ", 2)
             if kind == "tag":
@@ -442,7 +442,9 @@ class Store:
             return Merged(_object_id(tree), ())
         return self._merge_theirs(ours, theirs, tuple(sorted({n for n in names if n})))
 
-    def _merge_theirs(self, ours: str, theirs: str, conflicts: tuple[str, ...]) -> Merged | Unmerged:
+    def _merge_theirs(
+        self, ours: str, theirs: str, conflicts: tuple[str, ...]
+    ) -> Merged | Unmerged:
         """Let the real merge settle the conflicts, in an index whose every path is sparse.
 
         merge-tree takes no -X before git 2.44. Only conflicted files are ever written, and only

@@ -148,9 +148,7 @@ def _deploy(
     told |= {records.TREE: task.tree, records.RAN: result.ran, records.DETAIL: result.detail}
     if not result.passed:
         # The platform's no is an answer, so that nobody asks the same again by itself.
-        context.log_event(
-            dg.AssetObservation(key, metadata={**told, records.OUTCOME: "failed"})
-        )
+        context.log_event(dg.AssetObservation(key, metadata={**told, records.OUTCOME: "failed"}))
         raise dg.Failure(
             f"the deployment of {workspace.name} at {commit[:12]} failed: {result.detail}",
             allow_retries=False,

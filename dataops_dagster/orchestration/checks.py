@@ -51,7 +51,9 @@ def run_checks(project: Project) -> list[dg.AssetChecksDefinition]:
                 result = _run(context, project, workspace, config, store)
             yield result
             if not result.passed:
-                failures.append(f"{workspace.name}: {records.text(result.metadata, records.DETAIL)}")
+                failures.append(
+                    f"{workspace.name}: {records.text(result.metadata, records.DETAIL)}"
+                )
         if failures:
             raise dg.Failure("the run failed. " + "; ".join(failures), allow_retries=False)
 

@@ -36,7 +36,9 @@ def definitions_of(project: Project) -> dg.Definitions:
     deployments = deployment_assets(project)
     checks = run_checks(project)
     selections = {
-        naming.promote_job: dg.AssetSelection.assets(*targets).without_checks() if targets else None,
+        naming.promote_job: dg.AssetSelection.assets(*targets).without_checks()
+        if targets
+        else None,
         naming.deploy_job: dg.AssetSelection.assets(*deployments) if deployments else None,
         naming.run_job: dg.AssetSelection.checks(*checks) if checks else None,
     }

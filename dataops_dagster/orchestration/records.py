@@ -97,9 +97,7 @@ def deployment_failed(
     return any(entry.asset_observation and entry.asset_key == key for entry in entries)
 
 
-def recorded_head(
-    instance: dg.DagsterInstance, project: str, workspace: Workspace
-) -> str | None:
+def recorded_head(instance: dg.DagsterInstance, project: str, workspace: Workspace) -> str | None:
     """Return a workspace's head as Dagster knows it: observed for a source, else materialized."""
     key = naming.asset_key(project, workspace.name)
     fetch = instance.fetch_materializations if workspace.upstream else instance.fetch_observations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 from dataops_dagster.folders import state_folder
@@ -29,10 +30,25 @@ def execute(step: MeltanoStep, task: Task, on_line: Callable[[str], None]) -> Re
         extra["MELTANO_DATABASE_URI"] = f"sqlite:///{folder}/meltano.db"
     arguments = [
         step.executable,
-        "--log-format=uncolored",
+        "--log-format=json",
         f"--environment={task.environment}",
         "run",
         f"--run-id={task.run_id}",
         *step.run,
     ]
-    return run_program(arguments, step, task, on_line, extra)
+    return run_program(arguments, step, task, on_line, extra, readable=_readable)
+
+
+def _readable(line: str) -> str | None:
+    """Turn one of Meltano's JSON log lines into `WHO: WHAT`; other output stays as it is."""
+    try:
+        entry = json.loads(line)
+        event = entry["event"]
+    except (ValueError, TypeError, KeyError):
+        return line
+    if event in _ENDINGS:
+        return None  # we say ourselves how it ended
+    return f"{entry.get('name', 'meltano')}: {event}".replace("\n", " ")
+
+
+_ENDINGS = ("Block run completed", "Run completed")

@@ -58,8 +58,12 @@ def run_program(
     task: Task,
     on_line: Callable[[str], None],
     extra: Mapping[str, str],
+    readable: Callable[[str], str | None] = lambda line: line,
 ) -> Result:
-    """Run a platform's program; only its exit code decides, whatever it prints."""
+    """Run a platform's program; only its exit code decides, whatever it prints.
+
+    `readable` turns a line of its output into one for people, or into None to leave it out.
+    """
     for name in step.variables:
         if name not in os.environ:
             raise ConfigError.at(
@@ -83,9 +87,10 @@ def run_program(
     last: deque[str] = deque(maxlen=_DETAIL_LINES)
 
     def note(line: str) -> None:
-        if line.strip():
-            last.append(line.strip()[:300])
-        on_line(line)
+        told = readable(line)
+        if told and told.strip():
+            last.append(told.strip()[:300])
+            on_line(told)
 
     done = process.run(
         arguments,

@@ -1,0 +1,169 @@
+"""Situations: each fixture is one that a user may be in, made of real repositories."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+from tests.repositories import Workspace, make_workspace
+from tests.smart_http import SmartHttpServer
+
+from dataops_dagster import config, promotion
+from dataops_dagster.git import Store
+from dataops_dagster.model import Evidence, Outcome, Project
+
+NOW = datetime(2026, 11, 22, 6, 0, tzinfo=timezone.utc)
+
+SHOP = """\
+project: shop
+protocols: [file]
+workspaces:
+  dev:
+    repository: dev.git
+    environment: dev
+  staging:
+    repository: staging.git
+    environment: staging
+    upstream: dev
+    promote: change
+    run: {platform: command, command: [sh, run.sh], deadline: 1m}
+  prod:
+    repository: prod.git
+    environment: prod
+    upstream: staging
+    promote: change
+    gate: {environment: staging}
+    deploy: {platform: command, command: [sh, deploy.sh], deadline: 1m}
+"""
+
+
+@dataclass
+class Book:
+    """Evidence kept in a list, for tests of what happens without Dagster."""
+
+    evidence: list[Evidence] = field(default_factory=list)
+
+    def find(self, project, workspace, environment, commits):
+        return [
+            e
+            for e in self.evidence
+            if (e.workspace, e.environment) == (workspace, environment) and e.commit in commits
+        ]
+
+    def record(self, workspace, commit, tree, outcome=Outcome.PASSED, *, after=0):
+        self.evidence.append(
+            Evidence(
+                workspace=workspace,
+                commit=commit,
+                tree=tree,
+                environment=workspace,
+                outcome=outcome,
+                run_id=f"run-{len(self.evidence) + 1}",
+                time=NOW + timedelta(seconds=after),
+                ran="sh run.sh",
+            )
+        )
+
+
+@dataclass
+class Shop:
+    """The project `shop`: dev, staging and prod, and what the functions under test take."""
+
+    root: Path
+    dev: Workspace
+    staging: Workspace
+    prod: Workspace
+    project: Project
+    store: Store
+    book: Book
+
+    def consider(self, target: str, **more):
+        return promotion.consider(
+            self.project, self.project.workspaces[target], store=self.store, book=self.book, **more
+        )
+
+    def promote(self, target: str, **more):
+        return promotion.promote(
+            self.project,
+            self.project.workspaces[target],
+            store=self.store,
+            book=self.book,
+            **{"now": NOW, **more},
+        )
+
+    def prove(self, workspace: Workspace, outcome: Outcome = Outcome.PASSED, *, after=0):
+        """Record a run of the workspace's head."""
+        self.book.record(
+            workspace.bare.stem, workspace.head, workspace.tree(), outcome, after=after
+        )
+
+
+def make_shop(root: Path, text: str = SHOP) -> Shop:
+    path = root / "dataops.yaml"
+    path.write_text(text)
+    made = [make_workspace(root, name) for name in ("dev", "staging", "prod")]
+    project = config.load(path)
+    return Shop(root, *made, project, Store(root / "cache", "shop"), Book())
+
+
+@pytest.fixture(autouse=True)
+def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep caches and state of every test in its own folder."""
+    monkeypatch.setenv("DATAOPS_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("DATAOPS_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.delenv("DATAOPS_CONFIG", raising=False)
+
+
+@pytest.fixture
+def empty_shop(tmp_path: Path) -> Iterator[Shop]:
+    """Three workspaces without a commit."""
+    shop = make_shop(tmp_path)
+    yield shop
+    shop.store.close()
+
+
+PROJECT_FILES = {
+    "pipeline.yml": "source: users\ntarget: warehouse\n",
+    "run.sh": 'echo "running $DATAOPS_WORKSPACE in $DATAOPS_ENVIRONMENT"\ntest ! -e broken\n',
+    "deploy.sh": 'echo "deploying $DATAOPS_COMMIT"\ntest ! -e undeployable\n',
+    "README.md": "# dev\n",
+}
+
+
+@pytest.fixture
+def shop(empty_shop: Shop) -> Shop:
+    """A project in dev, and two workspaces that a platform made: unrelated first commits."""
+    empty_shop.dev.commit(PROJECT_FILES, "Initial commit")
+    empty_shop.staging.commit({"README.md": "# staging\n"}, "Initial commit")
+    empty_shop.prod.commit({"README.md": "# prod\n"}, "Initial commit")
+    return empty_shop
+
+
+@pytest.fixture
+def promoted_shop(shop: Shop) -> Shop:
+    """The project went all the way once: staging and prod hold dev's tree."""
+    shop.promote("staging")
+    shop.prove(shop.staging)
+    shop.promote("prod")
+    return shop
+
+
+@pytest.fixture
+def smart_http() -> Iterator[Callable[..., SmartHttpServer]]:
+    """Serve a folder of bare repositories by git's own smart HTTP backend."""
+    servers: list[SmartHttpServer] = []
+
+    def serve(root: Path, **more: object) -> SmartHttpServer:
+        server = SmartHttpServer(root, **more)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        return server
+
+    yield serve
+    for server in servers:
+        server.shutdown()
+        server.server_close()
