@@ -28,7 +28,6 @@ from dataops_dagster.model import (
     Answer,
     Conflicted,
     Considered,
-    Evidence,
     Held,
     NothingToDo,
     Override,
@@ -85,7 +84,7 @@ class Session:
     @property
     def book(self) -> HomeInstance:
         """Where evidence is looked up, if it is asked for."""
-        from dataops_dagster.orchestration.instance import HomeInstance  # noqa: PLC0415
+        from dataops_dagster.orchestration.instance import HomeInstance
 
         return HomeInstance()
 
@@ -184,14 +183,14 @@ def status(session: Session) -> None:
             with Store(cache_folder(), project.name) as store:
                 for workspace in project.workspaces.values():
                     head = heads[workspace.name]
-                    known = not isinstance(head, DataOpsError)
+                    known = None if isinstance(head, DataOpsError) else head
                     rows.append(
                         (
                             project.name,
                             workspace.name,
                             workspace.environment,
-                            (head.commit or "")[:12] if known else "",
-                            (head.release or "").rpartition("/")[2] if known else "",
+                            ((known and known.commit) or "")[:12],
+                            ((known and known.release) or "").rpartition("/")[2],
                             _standing(session, project, workspace, heads, store),
                         )
                     )
@@ -297,7 +296,7 @@ def log(session: Session, target: str) -> None:
             release.commit[:12],
             f"{release.upstream} {release.upstream_commit[:12]}",
             release.equality,
-            release.override and f"override: {release.override}" or "; ".join(release.evidence),
+            f"override: {release.override}" if release.override else "; ".join(release.evidence),
         )
         for release in found
     ]
@@ -325,7 +324,7 @@ def schema() -> None:
 @click.pass_obj
 def demo(session: Session, home: Path, port: int, *, keep_open: bool, reopen: bool) -> None:
     """Watch a change travel to production, and another that must not."""
-    from dataops_dagster.demo import story  # noqa: PLC0415  # it needs Dagster
+    from dataops_dagster.demo import story
 
     try:
         if reopen:

@@ -114,7 +114,7 @@ class _Source:
         try:
             text = raw.decode("utf-8")
             self.node = yaml.compose(text, Loader=yaml.SafeLoader)
-            data = yaml.load(text, Loader=_UniqueKeys)
+            data = yaml.load(text, Loader=_UniqueKeys)  # noqa: S506  # a SafeLoader
         except UnicodeDecodeError as error:
             raise ConfigError.at(
                 str(path), f"byte {error.start} is not UTF-8", "save the file as UTF-8"
@@ -354,12 +354,15 @@ _SCP_LIKE = re.compile(r"(?:[A-Za-z0-9._-]+@)?([A-Za-z0-9._-]+):(?!:)(?!/)\S+")
 
 def protocol(url: str) -> str | None:
     """Return how a repository is reached: https, ssh, http, file, or None when unknown."""
-    if "::" in url.split("/")[0]:
+    if "::" in url.split("/", 1)[0]:
         return None  # a transport helper, which may run a program
     if "://" in url:
         scheme = url.split("://", 1)[0].lower()
         return scheme if scheme in ("https", "ssh", "http", "file") else None
     return "ssh" if _SCP_LIKE.fullmatch(url) else "file"
+
+
+_CRON_FIELDS = 5  # cronsim also takes six, with seconds first, which Dagster does not
 
 
 def is_cron(when: str) -> bool:
@@ -370,7 +373,7 @@ def is_cron(when: str) -> bool:
         CronSim(when, datetime.now(timezone.utc))
     except CronSimError:
         return False
-    return len(when.split()) == 5
+    return len(when.split()) == _CRON_FIELDS
 
 
 def _has_credentials(url: str) -> bool:
@@ -417,11 +420,13 @@ def _without_mistakes(data: Mapping[str, Any], error: ValidationError) -> dict[s
                 workspaces.pop(name, None)
             case ("workspaces", str(name), str(key), *_) if name in workspaces:
                 workspaces[name].pop(key, None)
-                workspaces[name] |= {
-                    "repository": {"repository": f"https://mended.invalid/{name}"},
-                    "environment": {"environment": "mended"},
-                    "run": {"run": {"platform": "command", "command": ["mended"]}},
-                }.get(key, {})
+                neutral: dict[str, Any] = {
+                    "repository": f"https://mended.invalid/{name}",
+                    "environment": "mended",
+                    "run": {"platform": "command", "command": ["mended"]},
+                }
+                if key in neutral:
+                    workspaces[name][key] = neutral[key]
                 if key == "upstream":
                     workspaces[name] = {
                         k: v for k, v in workspaces[name].items() if k not in ("gate", "promote")
@@ -445,7 +450,7 @@ def _file_keys(settings: type[BaseModel]) -> list[str]:
 
 
 def _pattern_hint(key: str) -> str:
-    if key == "password_variable" or key == "variables":
+    if key in ("password_variable", "variables"):
         return "name an environment variable; never write the secret itself"
     if key in ("project", "name"):
         return "use letters and digits, with single underscores between, beginning with a letter"

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 
 import git as gitpython
 from filelock import FileLock
+from typing_extensions import Self
 
 from dataops_dagster import process
 from dataops_dagster.errors import ConfigError, ToolError
@@ -329,7 +330,7 @@ class Store:
         if "_repo" in self.__dict__:
             self._repo.close()
 
-    def __enter__(self) -> Store:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

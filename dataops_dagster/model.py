@@ -71,7 +71,9 @@ class _Step(Settings):
         description="environment variables that the program may see; all others are withheld",
     )
     deadline: Duration = Field(
-        default=timedelta(hours=1), description="after this the whole process group is ended"
+        default="1h",
+        validate_default=True,
+        description="after this the whole process group is ended",
     )
 
 
@@ -140,7 +142,7 @@ class Automation(Settings):
     """Whether Dagster's sensors and schedules run by themselves, and how often they look."""
 
     enabled: bool = False
-    interval: Duration = timedelta(seconds=30)
+    interval: Duration = Field(default="30s", validate_default=True)
 
 
 class Project(Settings):
@@ -354,6 +356,10 @@ class Rejected:
     hint: str
 
 
+_PATHS = 10
+"""How many paths a one-line reason names."""
+
+
 @dataclass(frozen=True)
 class Conflicted:
     """No: one side deleted or replaced what the other changed; a person must decide."""
@@ -365,7 +371,7 @@ class Conflicted:
     @property
     def reason(self) -> str:
         """One line naming the paths."""
-        shown = ", ".join(self.paths[:10]) + (", …" if len(self.paths) > 10 else "")
+        shown = ", ".join(self.paths[:_PATHS]) + (", …" if len(self.paths) > _PATHS else "")
         return f"the merge cannot be settled for {len(self.paths)} path(s): {shown}"
 
 

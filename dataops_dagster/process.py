@@ -27,6 +27,7 @@ OUTPUT_LIMIT_BYTES = 64 * 1024 * 1024
 
 LINE_LIMIT_BYTES = 10_000
 REDACTED = "*****"
+SHORTEST_SECRET = 4
 
 NEEDED_BY_PROGRAMS = ("PATH", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
 """Names that say where programs and certificates are; no secret stands in them."""
@@ -50,8 +51,9 @@ def environment(allow: Iterable[str], values: Mapping[str, str]) -> dict[str, st
 
 
 def redact(text: str, secrets: Iterable[str]) -> str:
-    """Replace every secret value in `text`; values under four characters are not secrets."""
-    for secret in sorted({s for s in secrets if len(s) >= 4}, key=len, reverse=True):
+    """Replace every secret value in `text`; very short values are taken for no secrets."""
+    long_first = sorted({s for s in secrets if len(s) >= SHORTEST_SECRET}, key=len, reverse=True)
+    for secret in long_first:
         text = text.replace(secret, REDACTED)
     return text
 
@@ -95,7 +97,8 @@ def run(
         raise ToolError(
             command[0], None, f"{error.strerror}: {error.filename}", hint="is it installed?"
         ) from None
-    assert process.stdin and process.stdout
+    assert process.stdin
+    assert process.stdout
     stdout, stderr = bytearray(), bytearray()
     lines: queue.Queue[str] = queue.Queue(maxsize=1000)
     readers = [threading.Thread(target=_feed, args=(process.stdin, stdin))]

@@ -125,10 +125,12 @@ def consider(
         assert base.commit  # what lacks nothing is not empty
         return NothingToDo(target.name, base.commit, commit or tip.commit)
     candidates = [commit] if commit else waiting
-    judged = _judge(project, target, upstream, candidates, store, book, override)
+    judged = _judge(
+        project, target, upstream, candidates, store=store, book=book, override=override
+    )
     if isinstance(judged, Held):
         return judged
-    planned = _plan(project, target, upstream, base, judged.commit, store)
+    planned = _plan(project, target, upstream, base=base, candidate=judged.commit, store=store)
     if isinstance(planned, Plan):
         return Ready(planned, judged.verdicts, judged.evidence, override)
     return planned
@@ -209,6 +211,7 @@ def _judge(
     target: Workspace,
     upstream: Workspace,
     candidates: Sequence[str],
+    *,
     store: Store,
     book: EvidenceBook,
     override: Override | None,
@@ -238,6 +241,7 @@ def _plan(
     project: Project,
     target: Workspace,
     upstream: Workspace,
+    *,
     base: Head,
     candidate: str,
     store: Store,

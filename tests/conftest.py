@@ -9,12 +9,12 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from tests.repositories import Workspace, make_workspace
-from tests.smart_http import SmartHttpServer
 
 from dataops_dagster import config, promotion
 from dataops_dagster.git import Store
 from dataops_dagster.model import Evidence, Outcome, Project
+from tests.repositories import Workspace, make_workspace
+from tests.smart_http import SmartHttpServer
 
 NOW = datetime(2026, 11, 22, 6, 0, tzinfo=timezone.utc)
 
@@ -47,7 +47,7 @@ class Book:
 
     evidence: list[Evidence] = field(default_factory=list)
 
-    def find(self, project, workspace, environment, commits):
+    def find(self, _project, workspace, environment, commits):
         return [
             e
             for e in self.evidence

@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from tests.conftest import NOW, Shop
-from tests.repositories import git, make_workspace
 
 from dataops_dagster import promotion
 from dataops_dagster.errors import ToolError
@@ -23,6 +21,8 @@ from dataops_dagster.model import (
     Rejected,
     State,
 )
+from tests.conftest import NOW, Shop
+from tests.repositories import git, make_workspace
 
 
 def test_a_first_promotion_joins_unrelated_histories_and_takes_the_upstreams_side(shop: Shop):

@@ -118,7 +118,7 @@ class Story:
 def tell(home: Path, console: Console, *, keep_open: bool, port: int) -> None:
     """Run the demo in `home`; raises `DataOpsError` when it does not go as told."""
     with console.status("finding Meltano (the first time it is installed; about half a minute)"):
-        executable = meltano.command(lambda line: None)
+        executable = meltano.command(lambda _: None)
     world = create(home, executable)
     os.environ.update(world.environment())  # this process looks at the same instance and caches
     console.print(f"three workspaces of the project [bold]shop[/] in {world.home}\n")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
+from pydantic import Field
 
 from dataops_dagster import execution, promotion
 from dataops_dagster.errors import DataOpsError
@@ -14,7 +15,7 @@ from dataops_dagster.folders import cache_folder
 from dataops_dagster.git import Store
 from dataops_dagster.model import Project, Workspace
 from dataops_dagster.orchestration import naming, records
-from dataops_dagster.orchestration.ops import answered_errors, promotion_ops
+from dataops_dagster.orchestration.ops import answered_errors, fetch_op, plan_op, publish_op
 
 
 def source_assets(project: Project) -> dg.AssetsDefinition:
@@ -47,12 +48,13 @@ def source_assets(project: Project) -> dg.AssetsDefinition:
         decorate = dg.multi_observable_source_asset(
             name=f"observe__{project.name}", specs=specs, can_subset=True
         )
-    return decorate(observe)
+    observed: dg.AssetsDefinition = decorate(observe)
+    return observed
 
 
 def target_asset(project: Project, target: Workspace) -> dg.AssetsDefinition:
     """Return a workspace with an upstream: materialized by promoting into it."""
-    fetch, plan, publish = promotion_ops(project, target)
+    fetch, plan, publish = (make(project, target) for make in (fetch_op, plan_op, publish_op))
     upstream = naming.asset_key(project.name, project.upstream_of(target).name)
 
     @dg.graph_asset(
@@ -73,7 +75,7 @@ def target_asset(project: Project, target: Workspace) -> dg.AssetsDefinition:
 class DeployConfig(dg.Config):
     """Which commits to deploy, by workspace (default: each one's head); `redeploy` repeats one."""
 
-    commits: dict[str, str] = {}
+    commits: dict[str, str] = Field(default_factory=dict)
     redeploy: bool = False
 
 
@@ -123,25 +125,25 @@ def _deploy(
     commit = config.commits.get(workspace.name) or head_of(project, workspace)
     key = naming.deployment_key(project.name, workspace.name)
     tag, value = naming.deployment_tag(project.name, workspace.name, commit)
-    context.instance.add_run_tags(context.run_id, {tag: value})
+    context.instance.add_run_tags(context.run.run_id, {tag: value})
     told: dict[str, Any] = {
         records.COMMIT: commit,
         records.ENVIRONMENT: workspace.environment,
     }
-    if records.deployed(context.instance, project.name, workspace.name) == commit:
-        if not config.redeploy:
-            context.log.info(f"{workspace.name} already serves {commit}")
-            return dg.MaterializeResult(
-                asset_key=key,
-                data_version=dg.DataVersion(commit),
-                metadata={**told, records.OUTCOME: "nothing to do"},
-            )
+    served = records.deployed(context.instance, project.name, workspace.name)
+    if served == commit and not config.redeploy:
+        context.log.info(f"{workspace.name} already serves {commit}")
+        return dg.MaterializeResult(
+            asset_key=key,
+            data_version=dg.DataVersion(commit),
+            metadata={**told, records.OUTCOME: "nothing to do"},
+        )
     result, task = execution.execute(
         project,
         workspace,
         workspace.deploy,
         commit=commit,
-        run_id=context.run_id,
+        run_id=context.run.run_id,
         store=store,
         on_line=context.log.info,
     )
@@ -178,11 +180,11 @@ def _kinds(workspace: Workspace) -> set[str]:
 
 
 def _description(workspace: Workspace) -> str:
-    lines = [
+    text = (
         f"Workspace `{workspace.name}`: branch `{workspace.branch}` of its repository,"
-        f" read in environment `{workspace.environment}`.",
-    ]
+        f" read in environment `{workspace.environment}`."
+    )
     if workspace.upstream:
         gate = "behind a gate" if workspace.gate else "without a gate"
-        lines.append(f"Promoted from `{workspace.upstream}` ({workspace.promote}), {gate}.")
-    return "\n\n".join(lines)
+        text += f"\n\nPromoted from `{workspace.upstream}` ({workspace.promote}), {gate}."
+    return text

@@ -5,6 +5,7 @@
 from collections.abc import Iterator
 
 import dagster as dg
+from pydantic import Field
 
 from dataops_dagster import execution
 from dataops_dagster.folders import cache_folder
@@ -18,7 +19,7 @@ from dataops_dagster.orchestration.ops import answered_errors
 class RunConfig(dg.Config):
     """Which commits to run, by workspace; a workspace's head when it is not named."""
 
-    commits: dict[str, str] = {}
+    commits: dict[str, str] = Field(default_factory=dict)
 
 
 def run_checks(project: Project) -> list[dg.AssetChecksDefinition]:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from functools import cached_property
+from pathlib import Path
 
 import dagster as dg
 
@@ -24,8 +25,8 @@ class HomeInstance:
     @cached_property
     def instance(self) -> dg.DagsterInstance:
         """The instance; raises `ConfigError` when there is none."""
-        home = os.environ.get("DAGSTER_HOME", "")
-        if not os.path.isabs(home) or not os.path.isdir(home):
+        home = Path(os.environ.get("DAGSTER_HOME", ""))
+        if not home.is_absolute() or not home.is_dir():
             raise ConfigError.at(
                 "DAGSTER_HOME",
                 "is not set to an absolute path of a folder, so evidence cannot be looked up",

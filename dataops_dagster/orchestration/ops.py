@@ -16,6 +16,7 @@ from dataops_dagster.folders import cache_folder
 from dataops_dagster.git import Store
 from dataops_dagster.model import (
     Conflicted,
+    Considered,
     Held,
     NothingToDo,
     Override,
@@ -26,8 +27,7 @@ from dataops_dagster.model import (
     Rejected,
     Workspace,
 )
-from dataops_dagster.orchestration import metadata, naming
-from dataops_dagster.orchestration.records import InstanceEvidence
+from dataops_dagster.orchestration import metadata, naming, records
 
 # What one op tells the next is a few words; the user's own I/O manager, which may be a
 # warehouse, is no place for them.
@@ -78,21 +78,13 @@ def refuse(answer: Held | Rejected | Conflicted | Raced) -> dg.Failure:
             assert_never(answer)
 
 
-def promotion_ops(
-    project: Project, target: Workspace
-) -> tuple[dg.OpDefinition, dg.OpDefinition, dg.OpDefinition]:
-    """Return a target's three ops; each passes on what the last one found."""
+def fetch_op(project: Project, target: Workspace) -> dg.OpDefinition:
+    """Return the op that looks up the heads, asks the gate, and pins the commit to promote."""
     upstream = project.upstream_of(target)
 
-    def name(step: str) -> str:
-        return naming.promotion_op(step, project.name, target.name)
-
-    def book(context: dg.OpExecutionContext) -> InstanceEvidence:
-        return InstanceEvidence(context.instance)
-
     @dg.op(
-        name=name("fetch"),
-        description=f"Look up the heads of {upstream.name} and {target.name}, pin a commit.",
+        name=naming.promotion_op("fetch", project.name, target.name),
+        description=f"Look up {upstream.name} and {target.name}, ask the gate, pin a commit.",
         ins={"upstream": dg.In(dg.Nothing)},
         out=dg.Out(dict, io_manager_key=IO_MANAGER_KEY),
     )
@@ -103,29 +95,19 @@ def promotion_ops(
                 "hint: set reason: to why the gate may be passed over",
                 allow_retries=False,
             )
-        override = Override(config.reason.strip()) if config.override_gate else None
-        with answered_errors(), Store(cache_folder(), project.name) as store:
-            heads = promotion.look_up_all(project, [upstream.name, target.name])
-            considered = promotion.consider(
-                project,
-                target,
-                store=store,
-                book=book(context),
-                commit=config.commit,
-                override=override,
-                heads=heads,
-            )
-        match considered:
+        reason = config.reason.strip() if config.override_gate else None
+        pinned = {"commit": config.commit, "dry_run": config.dry_run, "override": reason}
+        match _consider(context, project, target, pinned):
             case Ready(plan):
                 commit = plan.upstream_commit
             case NothingToDo(_, _, commit):
                 pass
-            case _:
-                raise refuse(considered)
+            case refusal:
+                raise refuse(refusal)
         key, value = naming.promotion_tag(project.name, target.name, commit)
-        context.instance.add_run_tags(context.run_id, {key: value})
+        context.instance.add_run_tags(context.run.run_id, {key: value})
         if not upstream.upstream:
-            # Before the publishing step starts, so that Dagster notes what it really used.
+            # What was really found, before the publishing step starts and Dagster notes its inputs.
             context.log_event(
                 dg.AssetObservation(
                     naming.asset_key(project.name, upstream.name),
@@ -133,48 +115,47 @@ def promotion_ops(
                 )
             )
         context.log.info(f"{upstream.name} at {commit} is to be promoted into {target.name}")
-        reason = override.reason if override else None
-        return {"commit": commit, "dry_run": config.dry_run, "override": reason}
+        return {**pinned, "commit": commit}
+
+    return fetch
+
+
+def plan_op(project: Project, target: Workspace) -> dg.OpDefinition:
+    """Return the op that computes and shows the plan; a dry run ends with it."""
 
     @dg.op(
-        name=name("plan"),
+        name=naming.promotion_op("plan", project.name, target.name),
         description="Compute what the promotion would do; a dry run ends here.",
         out=dg.Out(dict, is_required=False, io_manager_key=IO_MANAGER_KEY),
     )
     def plan(context: dg.OpExecutionContext, pinned: dict[str, Any]) -> Iterator[dg.Output[Any]]:
-        with answered_errors(), Store(cache_folder(), project.name) as store:
-            considered = promotion.consider(
-                project,
-                target,
-                store=store,
-                book=book(context),
-                commit=pinned["commit"],
-                override=_override(pinned),
-            )
-        match considered:
+        match _consider(context, project, target, pinned):
             case Ready(made, verdicts):
                 told = {**metadata.of_plan(made), **metadata.of_verdicts(verdicts)}
-                for key in ("dataops/upstream_commit", "dataops/equality", "dataops/plan"):
-                    context.log.info(f"{key.removeprefix('dataops/')}: {told[key]}")
+                context.log.info(f"{made.equality.value}; plan {made.digest}")
             case NothingToDo(_, head, _):
-                told = {"dataops/head": head}
+                told = {records.COMMIT: head, records.OUTCOME: "nothing to do"}
                 context.log.info(f"nothing to do: {target.name} at {head} has all of it")
-            case _:
-                raise refuse(considered)
-        if pinned["dry_run"]:
-            context.log.info("a dry run: nothing is published")
-            context.log_event(
-                dg.AssetObservation(
-                    naming.asset_key(project.name, target.name),
-                    description="The plan of a dry run.",
-                    metadata=told,
-                )
-            )
+            case refusal:
+                raise refuse(refusal)
+        if not pinned["dry_run"]:
+            yield dg.Output(pinned, metadata=told)
             return
-        yield dg.Output(pinned, metadata=told)
+        context.log.info("a dry run: nothing is published")
+        key = naming.asset_key(project.name, target.name)
+        context.log_event(
+            dg.AssetObservation(key, description="The plan of a dry run.", metadata=told)
+        )
+
+    return plan
+
+
+def publish_op(project: Project, target: Workspace) -> dg.OpDefinition:
+    """Return the op that asks the gate again and moves the target: the one critical section."""
+    upstream = naming.asset_key(project.name, project.upstream_of(target).name)
 
     @dg.op(
-        name=name("publish"),
+        name=naming.promotion_op("publish", project.name, target.name),
         description=f"Ask the gate again, then move {target.name} to the planned commit.",
         out=dg.Out(dg.Nothing),
         pool=f"dataops/{project.name}/{target.name}",
@@ -187,7 +168,7 @@ def promotion_ops(
                 project,
                 target,
                 store=store,
-                book=book(context),
+                book=records.InstanceEvidence(context.instance),
                 now=datetime.now(timezone.utc),
                 commit=pinned["commit"],
                 override=_override(pinned),
@@ -199,23 +180,37 @@ def promotion_ops(
                     **metadata.of_plan(ready.plan),
                     **metadata.of_verdicts(ready.verdicts),
                     **metadata.of_release(release),
-                    "dataops/outcome": "promoted",
+                    records.OUTCOME: "promoted",
                 }
                 context.log.info(f"promoted: {target.name} is at {head}, release {release.tag}")
             case NothingToDo(_, head, _):
-                told = {"dataops/commit": head, "dataops/outcome": "nothing to do"}
-            case _:
-                raise refuse(answer)
-        # Dagster reads an input's version when the step starts; what was really merged is the
-        # pinned commit, also when the upstream's head has moved on since.
-        upstream_key = "/".join(naming.asset_key(project.name, upstream.name).path)
+                told = {records.COMMIT: head, records.OUTCOME: "nothing to do"}
+            case refusal:
+                raise refuse(refusal)
+        # Dagster takes an input's newest version; what was merged is the pinned commit, also when
+        # the upstream's head has moved on since.
+        version_tag = f"{naming.INPUT_DATA_VERSION_TAG}/{'/'.join(upstream.path)}"
         yield dg.MaterializeResult(
             data_version=dg.DataVersion(head),
             metadata=told,
-            tags={f"{naming.INPUT_DATA_VERSION_TAG}/{upstream_key}": pinned["commit"]},
+            tags={version_tag: pinned["commit"]},
         )
 
-    return fetch, plan, publish
+    return publish
+
+
+def _consider(
+    context: dg.OpExecutionContext, project: Project, target: Workspace, pinned: dict[str, Any]
+) -> Considered:
+    with answered_errors(), Store(cache_folder(), project.name) as store:
+        return promotion.consider(
+            project,
+            target,
+            store=store,
+            book=records.InstanceEvidence(context.instance),
+            commit=pinned["commit"],
+            override=_override(pinned),
+        )
 
 
 def _override(pinned: dict[str, Any]) -> Override | None:

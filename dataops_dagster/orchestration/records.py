@@ -94,7 +94,7 @@ def deployment_failed(
     """Say whether the run ended with the platform's no, rather than without an answer."""
     key = naming.deployment_key(project, workspace)
     entries = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ASSET_OBSERVATION)
-    return any(entry.asset_observation and entry.asset_key == key for entry in entries)
+    return any(e.asset_observation and e.asset_observation.asset_key == key for e in entries)
 
 
 def recorded_head(instance: dg.DagsterInstance, project: str, workspace: Workspace) -> str | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeAlias
 
 import dagster as dg
 from typing_extensions import assert_never
@@ -40,16 +40,27 @@ Heads = Mapping[str, Head | DataOpsError]
 
 
 @dataclass(frozen=True)
+class Wait:
+    """Why nothing is asked for; `under_way` when that is because it is happening already."""
+
+    reason: str
+    under_way: bool = False
+
+
+Decision: TypeAlias = dg.RunRequest | Wait
+
+
+@dataclass(frozen=True)
 class Due:
     """What to ask Dagster for, and for everything else why not."""
 
     requests: list[dg.RunRequest] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
 
-    def add(self, name: str, found: dg.RunRequest | str) -> None:
+    def add(self, name: str, found: Decision) -> None:
         """Take what was decided about one workspace."""
-        if isinstance(found, str):
-            self.reasons.append(f"{name}: {found}")
+        if isinstance(found, Wait):
+            self.reasons.append(f"{name}: {found.reason}")
         else:
             self.requests.append(found)
 
@@ -76,7 +87,7 @@ class Observer:
             promotes = False
             if workspace.upstream and workspace.promote == "change":
                 answer = self._guarded(self.promotion, workspace, heads)
-                promotes = isinstance(answer, dg.RunRequest)
+                promotes = isinstance(answer, dg.RunRequest) or answer.under_way
                 found.add(workspace.name, answer)
             if workspace.deploy and workspace.deploy.when == "change":
                 found.add(workspace.name, self._guarded(self.deployment, workspace, heads))
@@ -84,24 +95,24 @@ class Observer:
                 # A release is run even when the next one is on its way: else a busy upstream
                 # would leave nothing ever proven.
                 if promotes and not _is_release(heads[workspace.name]):
-                    found.add(workspace.name, "is run when the promotion is done")
+                    found.add(workspace.name, Wait("is run when the promotion is done"))
                 else:
                     found.add(workspace.name, self._guarded(self.run, workspace, heads))
         return found
 
     def _guarded(
         self,
-        decide: Callable[[Workspace, Heads], dg.RunRequest | str],
+        decide: Callable[[Workspace, Heads], Decision],
         workspace: Workspace,
         heads: Heads,
-    ) -> dg.RunRequest | str:
+    ) -> Decision:
         """Let a server that fails us spoil only its own workspaces."""
         try:
             return decide(workspace, heads)
         except DataOpsError as error:
-            return f"could not find out: {error}"
+            return Wait(f"could not find out: {error}")
 
-    def promotion(self, target: Workspace, heads: Heads) -> dg.RunRequest | str:
+    def promotion(self, target: Workspace, heads: Heads) -> Decision:
         """Ask for the promotion that the gate would let land now."""
         considered = promotion.consider(
             self.project,
@@ -112,13 +123,13 @@ class Observer:
         )
         match considered:
             case NothingToDo():
-                return f"has all of {target.upstream}"
+                return Wait(f"has all of {target.upstream}")
             case Held(_, _):
-                return considered.reason
+                return Wait(considered.reason)
             case Conflicted(_, _, _):
-                return f"refused: {considered.reason}"
+                return Wait(f"refused: {considered.reason}")
             case Rejected(_, reason, hint):
-                return f"refused: {reason} (hint: {hint})"
+                return Wait(f"refused: {reason} (hint: {hint})")
             case Ready(plan):
                 pass
             case _:
@@ -142,17 +153,19 @@ class Observer:
             ),
         )
 
-    def deployment(self, workspace: Workspace, heads: Heads) -> dg.RunRequest | str:
+    def deployment(self, workspace: Workspace, heads: Heads) -> Decision:
         """Ask for the deployment of a head that is not served; a target's must be a release."""
         assert workspace.deploy
         head = _known(heads[workspace.name])
-        if isinstance(head, str):
+        if isinstance(head, Wait):
             return head
         commit = _commit(head)
         if records.deployed(self.instance, self.project.name, workspace.name) == commit:
-            return f"serves its head {commit[:12]}"
+            return Wait(f"serves its head {commit[:12]}")
         if workspace.upstream and head.release is None:
-            return f"its head {commit[:12]} is not a release; deploy it by hand if it should be"
+            return Wait(
+                f"its head {commit[:12]} is not a release; deploy it by hand if it should be"
+            )
         return self._ask(
             naming.deployment_tag(self.project.name, workspace.name, commit),
             key=f"deploy {workspace.name} {commit}",
@@ -169,11 +182,11 @@ class Observer:
             ),
         )
 
-    def run(self, workspace: Workspace, heads: Heads) -> dg.RunRequest | str:
+    def run(self, workspace: Workspace, heads: Heads) -> Decision:
         """Ask for a run of a head that has no evidence yet; what deploys is deployed first."""
         assert workspace.run
         head = _known(heads[workspace.name])
-        if isinstance(head, str):
+        if isinstance(head, Wait):
             return head
         commit = _commit(head)
         found = records.InstanceEvidence(self.instance).find(
@@ -181,11 +194,11 @@ class Observer:
         )
         if found:
             last = max(found, key=lambda evidence: evidence.time)
-            return f"its run at {commit[:12]} {last.outcome.value}"
+            return Wait(f"its run at {commit[:12]} {last.outcome.value}")
         if workspace.deploy and commit != records.deployed(
             self.instance, self.project.name, workspace.name
         ):
-            return f"is run when {commit[:12]} is deployed"
+            return Wait(f"is run when {commit[:12]} is deployed")
         return self._ask(
             naming.run_tag(self.project.name, workspace.name, commit, workspace.environment),
             key=f"run {workspace.name} {commit} {workspace.environment}",
@@ -194,10 +207,10 @@ class Observer:
             request=lambda **more: self._run_request(workspace, commit, **more),
         )
 
-    def scheduled_run(self, workspace: Workspace, heads: Heads) -> dg.RunRequest | str:
+    def scheduled_run(self, workspace: Workspace, heads: Heads) -> Decision:
         """Ask for a run of the head, whether or not it was run before."""
         head = _known(heads[workspace.name])
-        return head if isinstance(head, str) else self._run_request(workspace, _commit(head))
+        return head if isinstance(head, Wait) else self._run_request(workspace, _commit(head))
 
     def _run_request(self, workspace: Workspace, commit: str, **more: Any) -> dg.RunRequest:
         key = naming.asset_key(self.project.name, workspace.name)
@@ -217,8 +230,8 @@ class Observer:
         what: str,
         limit: timedelta,
         request: Callable[..., dg.RunRequest],
-        answered: Callable[[dg.DagsterRun], bool] = lambda run: False,
-    ) -> dg.RunRequest | str:
+        answered: Callable[[dg.DagsterRun], bool] = lambda _: False,
+    ) -> Decision:
         """Ask for a run unless one is under way, or enough ended without an answer.
 
         The attempt is part of the run key: Dagster never launches a second run for one key, also
@@ -232,13 +245,15 @@ class Observer:
             # A run whose worker died with its machine may stay "started" for ever.
             alive = self.now - record.create_timestamp < limit + MARGIN
             if not record.dagster_run.is_finished and alive:
-                return f"{what} is under way, run {record.dagster_run.run_id}"
+                return Wait(f"{what} is under way, run {record.dagster_run.run_id}", under_way=True)
         failed = [r.dagster_run for r in ended if not r.dagster_run.is_success]
         said_no = next((run for run in failed if answered(run)), None)
         if said_no:
-            return f"{what} failed, run {said_no.run_id}; it waits for another commit or a person"
+            return Wait(
+                f"{what} failed, run {said_no.run_id}; it waits for another commit or a person"
+            )
         if len(failed) >= ATTEMPTS:
-            return f"{what} did not succeed in {len(failed)} runs, last {failed[0].run_id}"
+            return Wait(f"{what} did not succeed in {len(failed)} runs, last {failed[0].run_id}")
         return request(
             run_key=f"{key} #{len(runs) + 1}",
             tags={tag[0]: tag[1], "dagster/max_runtime": str(int(limit.total_seconds()))},
@@ -264,10 +279,10 @@ def schedules_of(project: Project) -> Iterator[tuple[str, Workspace, str]]:
                 yield verb, workspace, when
 
 
-def _known(head: Head | DataOpsError) -> Head | str:
+def _known(head: Head | DataOpsError) -> Head | Wait:
     if isinstance(head, DataOpsError):
         raise head
-    return head if head.commit else "its branch is not there yet"
+    return head if head.commit else Wait("its branch is not there yet")
 
 
 def _is_release(head: Head | DataOpsError) -> bool:

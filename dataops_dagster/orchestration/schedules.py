@@ -12,7 +12,7 @@ from dataops_dagster.folders import cache_folder
 from dataops_dagster.git import Store
 from dataops_dagster.model import Project, Workspace
 from dataops_dagster.orchestration import naming
-from dataops_dagster.orchestration.requests import Observer, schedules_of
+from dataops_dagster.orchestration.requests import Observer, Wait, schedules_of
 
 _JOBS = {"promote": naming.promote_job, "run": naming.run_job, "deploy": naming.deploy_job}
 
@@ -47,7 +47,9 @@ def _schedule(
             try:
                 found = decide(workspace, heads)
             except DataOpsError as error:
-                found = f"could not find out: {error}"
-        return dg.SkipReason(f"{workspace.name}: {found}") if isinstance(found, str) else found
+                found = Wait(f"could not find out: {error}")
+        if isinstance(found, Wait):
+            return dg.SkipReason(f"{workspace.name}: {found.reason}")
+        return found
 
     return clock

@@ -4,7 +4,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
-
 from typing import Any
 
 import dagster as dg

@@ -10,4 +10,4 @@ from dataops_dagster.platforms.task import Result, Task, run_program
 
 def execute(step: CommandStep, task: Task, on_line: Callable[[str], None]) -> Result:
     """Run the program in the exported commit's folder; exit code 0 is success."""
-    return run_program(step.command, step, task, on_line, {})
+    return run_program(step.command, step, task, on_line, extra={})

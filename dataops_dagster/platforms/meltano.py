@@ -36,7 +36,7 @@ def execute(step: MeltanoStep, task: Task, on_line: Callable[[str], None]) -> Re
         f"--run-id={task.run_id}",
         *step.run,
     ]
-    return run_program(arguments, step, task, on_line, extra, readable=_readable)
+    return run_program(arguments, step, task, on_line, extra=extra, readable=_readable)
 
 
 def _readable(line: str) -> str | None:

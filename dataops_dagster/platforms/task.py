@@ -57,6 +57,7 @@ def run_program(
     step: Step,
     task: Task,
     on_line: Callable[[str], None],
+    *,
     extra: Mapping[str, str],
     readable: Callable[[str], str | None] = lambda line: line,
 ) -> Result:

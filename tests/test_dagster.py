@@ -1,0 +1,377 @@
+"""A project in Dagster: what its sensors ask for, what its runs do, what its assets say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+
+import dagster as dg
+import pytest
+
+from dataops_dagster.orchestration import naming, records
+from dataops_dagster.orchestration.requests import ATTEMPTS, Observer
+from tests.conftest import SHOP, Shop, make_shop
+from tests.dagster_shop import DagsterShop
+from tests.repositories import git
+
+
+@pytest.fixture
+def dagster_shop(shop: Shop) -> Iterator[DagsterShop]:
+    """A project that was never promoted, seen by an empty Dagster instance."""
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield DagsterShop(shop, instance)
+
+
+@pytest.fixture
+def in_production(dagster_shop: DagsterShop) -> DagsterShop:
+    """The first commit of dev is in production and deployed."""
+    dagster_shop.settle()
+    return dagster_shop
+
+
+def test_a_change_travels_to_production_by_itself(dagster_shop: DagsterShop):
+    shop = dagster_shop.shop
+    asked = dagster_shop.settle()
+    assert [key.rsplit(" ", 2)[0].split()[:2] for key in asked] == [
+        ["promote", "staging"],
+        ["run", "staging"],
+        ["promote", "prod"],
+        ["deploy", "prod"],
+    ]
+    assert shop.prod.tree() == shop.staging.tree() == shop.dev.tree()
+    assert dagster_shop.data_version("shop", "prod") == shop.prod.head
+    assert dagster_shop.data_version("shop", "prod", "deployment") == shop.prod.head
+
+
+def test_a_change_that_fails_in_staging_leaves_production_where_it_was(in_production: DagsterShop):
+    shop = in_production.shop
+    before = shop.prod.head
+    shop.dev.commit({"broken": "", "pipeline.yml": "source: nothing\n"})
+    in_production.settle()
+    assert "broken" in shop.staging.files()
+    assert shop.prod.head == before
+    why = in_production.why()
+    assert (
+        f"prod: waits for a successful run of staging in environment staging: its run at {shop.staging.head[:12]} failed"
+        in why
+    )
+    assert "ended with exit code 1" in why
+
+
+def test_a_mended_change_follows_and_takes_the_broken_ones_commits_along(
+    in_production: DagsterShop,
+):
+    shop = in_production.shop
+    shop.dev.commit({"broken": ""})
+    in_production.settle()
+    shop.dev.commit({"broken": None})
+    in_production.settle()
+    assert shop.prod.tree() == shop.dev.tree()
+
+
+def test_nothing_is_asked_for_twice_however_often_it_is_looked_at(in_production: DagsterShop):
+    runs = in_production.instance.get_runs_count()
+    for _ in range(3):
+        assert in_production.why().splitlines() == [
+            "staging: has all of dev",
+            f"staging: its run at {in_production.shop.staging.head[:12]} passed",
+            "prod: has all of staging",
+            f"prod: serves its head {in_production.shop.prod.head[:12]}",
+        ]
+        in_production.tick("heads_shop")
+    assert in_production.instance.get_runs_count() == runs
+
+
+def test_while_a_run_is_under_way_no_second_one_is_asked_for(dagster_shop: DagsterShop):
+    (request,) = dagster_shop.ask()
+    dagster_shop.instance.create_run_for_job(
+        dagster_shop.defs.resolve_job_def("promote_shop"),
+        tags=request.tags,
+        status=dg.DagsterRunStatus.STARTED,
+    )
+    assert "staging: the promotion of" in dagster_shop.why()
+    assert "is under way" in dagster_shop.why()
+
+
+def test_a_run_that_was_lost_is_asked_for_again_a_few_times_then_a_person_has_to_look(
+    dagster_shop: DagsterShop,
+):
+    job = dagster_shop.defs.resolve_job_def("promote_shop")
+    keys = set()
+    for _ in range(ATTEMPTS):
+        (request,) = dagster_shop.ask()
+        keys.add(request.run_key)
+        dagster_shop.instance.create_run_for_job(
+            job, tags=request.tags, status=dg.DagsterRunStatus.FAILURE
+        )
+    assert len(keys) == ATTEMPTS  # Dagster launches one run a key, lost or not
+    assert f"did not succeed in {ATTEMPTS} runs" in dagster_shop.reasons()
+
+
+def test_a_run_whose_machine_died_is_not_waited_for_for_ever(dagster_shop: DagsterShop):
+    (request,) = dagster_shop.ask()
+    dagster_shop.instance.create_run_for_job(
+        dagster_shop.defs.resolve_job_def("promote_shop"),
+        tags=request.tags,
+        status=dg.DagsterRunStatus.STARTED,
+    )
+    from dataops_dagster import promotion
+
+    shop = dagster_shop.shop
+    later = datetime.now(timezone.utc) + timedelta(hours=1)
+    observer = Observer(shop.project, dagster_shop.instance, shop.store, later)
+    found = observer.due(promotion.look_up_all(shop.project))
+    assert [request.job_name for request in found.requests] == ["promote_shop"]
+
+
+def test_the_evidence_names_commit_tree_environment_and_run(in_production: DagsterShop):
+    shop = in_production.shop
+    (evidence,) = records.InstanceEvidence(in_production.instance).find(
+        "shop", "staging", "staging", [shop.staging.head]
+    )
+    run = in_production.instance.get_run_by_id(evidence.run_id)
+    assert (evidence.commit, evidence.tree) == (shop.staging.head, shop.staging.tree())
+    assert (run.job_name, evidence.ran) == ("run_shop", "sh run.sh")
+    check = in_production.instance.event_log_storage.get_latest_asset_check_execution_by_key(
+        [dg.AssetCheckKey(naming.asset_key("shop", "staging"), "run")]
+    )
+    assert len(check) == 1  # the same event is what the asset's check shows
+
+
+def test_a_tag_on_any_other_run_is_no_evidence(dagster_shop: DagsterShop):
+    shop = dagster_shop.shop
+    dagster_shop.launch(dagster_shop.ask()[0])
+
+    @dg.op
+    def claim(context):
+        context.log_event(
+            dg.AssetMaterialization(naming.asset_key("shop", "staging"), metadata={"passed": True})
+        )
+
+    @dg.job(name="run_shop")
+    def forged():
+        claim()
+
+    key, value = naming.run_tag("shop", "staging", shop.staging.head, "staging")
+    assert forged.execute_in_process(instance=dagster_shop.instance, tags={key: value}).success
+    assert "waits for a successful run of staging" in str(
+        dagster_shop.materialize("prod").failure_data_for_node("shop__prod.fetch__shop__prod")
+    )
+
+
+def test_materializing_production_by_hand_asks_the_same_gate(dagster_shop: DagsterShop):
+    shop = dagster_shop.shop
+    dagster_shop.launch(dagster_shop.ask()[0])
+    before = shop.prod.head
+    result = dagster_shop.materialize("prod")
+    assert not result.success
+    failure = result.failure_data_for_node("shop__prod.fetch__shop__prod")
+    assert "not yet: the gate of prod is closed" in failure.user_failure_data.description
+    assert shop.prod.head == before
+
+
+def test_an_override_needs_a_reason_and_stands_in_the_release(dagster_shop: DagsterShop):
+    shop = dagster_shop.shop
+    dagster_shop.launch(dagster_shop.ask()[0])
+    assert not dagster_shop.materialize("prod", override_gate=True).success
+    assert dagster_shop.materialize("prod", override_gate=True, reason="incident 42").success
+    assert shop.prod.tree() == shop.staging.tree()
+    assert dagster_shop.latest("shop", "prod").metadata["dataops/override"].text == "incident 42"
+    assert "Override: incident 42" in git(shop.prod.bare, "tag", "-n99")
+
+
+def test_a_dry_run_shows_the_plan_and_publishes_nothing(dagster_shop: DagsterShop):
+    shop = dagster_shop.shop
+    before = shop.staging.head
+    assert dagster_shop.materialize("staging", dry_run=True).success
+    assert (shop.staging.head, shop.staging.tags()) == (before, [])
+    assert dagster_shop.latest("shop", "staging") is None
+    observed = dagster_shop.instance.fetch_observations(dg.AssetKey(["shop", "staging"]), limit=1)
+    told = observed.records[0].event_log_entry.asset_observation.metadata
+    assert told["dataops/equality"].text == "same tree"
+    assert "pipeline.yml" in told["dataops/changes"].md_str
+
+
+def test_an_explicit_commit_is_promoted_instead_of_the_newest(dagster_shop: DagsterShop):
+    shop = dagster_shop.shop
+    first = shop.dev.head
+    shop.dev.commit({"later.txt": "not yet\n"})
+    assert dagster_shop.materialize("staging", commit=first).success
+    assert "later.txt" not in shop.staging.files()
+    materialization = dagster_shop.latest("shop", "staging")
+    assert materialization.tags["dagster/input_data_version/shop/dev"] == first
+
+
+def test_materializing_what_is_up_to_date_is_recorded_as_nothing_to_do(in_production: DagsterShop):
+    before = git(in_production.shop.prod.bare, "for-each-ref")
+    assert in_production.materialize("prod").success
+    latest = in_production.latest("shop", "prod")
+    assert latest.metadata["dataops/outcome"].text == "nothing to do"
+    assert git(in_production.shop.prod.bare, "for-each-ref") == before
+
+
+def test_a_conflict_is_told_by_the_sensor_and_asks_for_no_run(in_production: DagsterShop):
+    shop = in_production.shop
+    shop.staging.commit({"deploy.sh": None})
+    shop.dev.commit({"deploy.sh": "exit 0\n"})
+    (request,) = in_production.ask()
+    assert request.job_name == "run_shop"  # staging's own new head is run; nothing is promoted
+    in_production.launch(request)
+    reasons = in_production.tick("gates_shop")
+    asked = [request.run_key.split()[:2] for request in reasons.run_requests or []]
+    assert ["promote", "staging"] not in asked
+    failure = in_production.materialize("staging").failure_data_for_node(
+        "shop__staging.fetch__shop__staging"
+    )
+    assert "cannot be settled for 1 path(s): deploy.sh" in failure.user_failure_data.description
+
+
+def test_production_is_deployed_once_for_each_promoted_commit(in_production: DagsterShop):
+    shop = in_production.shop
+    shop.dev.commit({"pipeline.yml": "source: orders\n"})
+    keys = in_production.settle()
+    assert [key for key in keys if key.startswith("deploy")] == [f"deploy prod {shop.prod.head} #1"]
+    deployments = in_production.instance.fetch_materializations(
+        dg.AssetKey(["shop", "prod", "deployment"]), limit=10
+    ).records
+    assert len(deployments) == 2
+
+
+def test_a_head_that_came_another_way_is_recorded_but_not_deployed(in_production: DagsterShop):
+    shop = in_production.shop
+    hotfix = shop.prod.commit({"hotfix.txt": "urgent\n"})
+    in_production.tick("heads_shop")
+    assert in_production.data_version("shop", "prod") == hotfix
+    assert f"prod: its head {hotfix[:12]} is not a release" in in_production.why()
+
+
+def test_a_promotion_whose_run_died_before_it_told_is_recorded_by_the_sensor(
+    dagster_shop: DagsterShop,
+):
+    shop = dagster_shop.shop
+    shop.promote("staging")  # pushed, and nothing of it in Dagster
+    dagster_shop.tick("heads_shop")
+    assert dagster_shop.data_version("shop", "staging") == shop.staging.head
+    outcome = dagster_shop.latest("shop", "staging").metadata["dataops/outcome"].text
+    assert outcome == f"release {shop.staging.tags()[0]}"
+
+
+def test_a_deployment_that_the_platform_refuses_is_not_tried_again_by_itself(
+    dagster_shop: DagsterShop,
+):
+    shop = dagster_shop.shop
+    shop.dev.commit({"undeployable": ""})
+    dagster_shop.settle()
+    assert dagster_shop.latest("shop", "prod", "deployment") is None
+    assert f"the deployment of {shop.prod.head[:12]} failed" in dagster_shop.why()
+    shop.dev.commit({"undeployable": None})
+    dagster_shop.settle()
+    assert dagster_shop.data_version("shop", "prod", "deployment") == shop.prod.head
+
+
+def test_a_run_is_of_the_named_commit_although_the_head_moved_on(dagster_shop: DagsterShop):
+    shop = dagster_shop.shop
+    dagster_shop.launch(dagster_shop.ask()[0])
+    tested = shop.staging.head
+    shop.staging.commit({"broken": ""})
+    assert dagster_shop.run_workspace("staging", commits={"staging": tested}).success
+    (evidence,) = records.InstanceEvidence(dagster_shop.instance).find(
+        "shop", "staging", "staging", [tested, shop.staging.head]
+    )
+    assert evidence.commit == tested
+
+
+def test_a_server_that_does_not_answer_spoils_only_its_own_workspaces(in_production: DagsterShop):
+    shop = in_production.shop
+    shop.dev.bare.rename(shop.root / "moved.git")
+    why = in_production.why()
+    assert "staging: could not find out: git ls-remote for workspaces.dev" in why
+    assert "prod: has all of staging" in why
+    heads = in_production.tick("heads_shop")
+    assert "workspaces.dev" in heads.skip_reason.skip_message
+
+
+def test_hostile_commit_messages_are_inert_in_metadata(dagster_shop: DagsterShop):
+    shop = dagster_shop.shop
+    shop.dev.commit(
+        {"a|b.md": "x\n"}, "<script>alert(1)</script> ![x](https://evil) | \x1b[31m\u202egnp.exe"
+    )
+    dagster_shop.launch(dagster_shop.ask()[0])
+    told = dagster_shop.latest("shop", "staging").metadata["dataops/commit_list"].md_str
+    assert "<script>" not in told
+    assert "![x](" not in told
+    assert "\x1b" not in told
+    assert "\u202e" not in told
+
+
+def test_loading_touches_no_repository(tmp_path):
+    make_shop(tmp_path)
+    for workspace in ("dev", "staging", "prod"):
+        (tmp_path / f"{workspace}.git").rename(tmp_path / f"away-{workspace}.git")
+    (tmp_path / "cache").mkdir(exist_ok=True)
+    from dataops_dagster import build_dataops_definitions
+
+    dg.Definitions.validate_loadable(build_dataops_definitions(tmp_path / "dataops.yaml"))
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_sensors_are_off_unless_the_configuration_switches_them_on(tmp_path):
+    from dataops_dagster import build_dataops_definitions
+
+    make_shop(tmp_path)
+    quiet = build_dataops_definitions(tmp_path / "dataops.yaml")
+    (tmp_path / "dataops.yaml").write_text(SHOP + "automation: {enabled: true, interval: 5s}\n")
+    busy = build_dataops_definitions(tmp_path / "dataops.yaml")
+    for name in ("heads_shop", "gates_shop"):
+        assert quiet.get_sensor_def(name).default_status is dg.DefaultSensorStatus.STOPPED
+        assert busy.get_sensor_def(name).default_status is dg.DefaultSensorStatus.RUNNING
+        assert busy.get_sensor_def(name).minimum_interval_seconds == 5
+
+
+def test_a_project_has_two_sensors_and_three_jobs_however_many_workspaces(tmp_path):
+    make_shop(tmp_path)
+    from dataops_dagster import build_dataops_definitions
+
+    defs = build_dataops_definitions(tmp_path / "dataops.yaml")
+    repository = defs.get_repository_def()
+    assert sorted(sensor.name for sensor in repository.sensor_defs) == ["gates_shop", "heads_shop"]
+    jobs = {job.name for job in repository.get_all_jobs()}
+    assert jobs - {"__ASSET_JOB"} == {"promote_shop", "run_shop", "deploy_shop"}
+
+
+def test_a_scheduled_promotion_asks_the_gate_when_its_time_comes(tmp_path):
+    shop = make_shop(
+        tmp_path, SHOP.replace("promote: change\n    gate", 'promote: "0 6 * * 1-5"\n    gate')
+    )
+    shop.dev.commit({"run.sh": "true\n", "deploy.sh": "true\n"})
+    shop.staging.commit({"README.md": "# staging\n"})
+    with dg.instance_for_test() as instance:
+        dagster_shop = DagsterShop(shop, instance)
+        dagster_shop.settle()
+        assert shop.prod.head == ""  # proven, and its time has not come
+        schedule = dagster_shop.defs.get_schedule_def("promote_shop__prod")
+        with dg.build_schedule_context(instance=instance) as context:
+            found = schedule.evaluate_tick(context)
+        dagster_shop.launch(found.run_requests[0]._replace(job_name="promote_shop"))
+        assert shop.prod.head == shop.staging.head
+        with dg.build_schedule_context(instance=instance) as context:
+            assert schedule.evaluate_tick(context).skip_message == "prod: has all of staging"
+
+
+def test_a_scheduled_run_happens_although_the_head_was_run_before(tmp_path):
+    shop = make_shop(
+        tmp_path, SHOP.replace("deadline: 1m}\n  prod", 'deadline: 1m, when: "0 3 * * *"}\n  prod')
+    )
+    shop.dev.commit({"run.sh": "true\n"})
+    with dg.instance_for_test() as instance:
+        dagster_shop = DagsterShop(shop, instance)
+        dagster_shop.settle()
+        schedule = dagster_shop.defs.get_schedule_def("run_shop__staging")
+        for _ in range(2):
+            with dg.build_schedule_context(instance=instance) as context:
+                (request,) = schedule.evaluate_tick(context).run_requests
+            assert dagster_shop.launch(request._replace(job_name="run_shop")).success
+        found = records.InstanceEvidence(instance).find(
+            "shop", "staging", "staging", [shop.staging.head]
+        )
+        assert len(found) == 2
