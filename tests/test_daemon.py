@@ -1,0 +1,226 @@
+"""The demo's flow under a real daemon: as told, killed at random, interrupted by Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from tests.repositories import git
+
+from dataops_dagster import config, promotion
+from dataops_dagster.demo import daemon, meltano
+from dataops_dagster.demo.world import World, commit, create
+from dataops_dagster.orchestration.instance import HomeInstance
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("daemon")]
+
+
+@pytest.fixture(scope="module")
+def meltano_command() -> str:
+    """The real Meltano, installed once into a virtual environment of its own."""
+    return meltano.command(print)
+
+
+def processes_of(home: Path) -> list[str]:
+    """Return the command lines of processes that know the home in environment or arguments."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        try:
+            if str(home).encode() in (entry / "environ").read_bytes():
+                found.append((entry / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+        except OSError:
+            continue  # it ended while we looked
+    return found
+
+
+def wait_for(what: str, look: Callable[[], object], seconds: float = 300) -> None:
+    limit = time.monotonic() + seconds
+    while not look():
+        assert time.monotonic() < limit, f"{what} did not happen"
+        time.sleep(0.2)
+
+
+def demo(home: Path, meltano_command: str, *arguments: str) -> subprocess.Popen[str]:
+    """Start the demo as a user does."""
+    return subprocess.Popen(
+        [str(Path(sys.executable).parent / "dataops"), "demo", "--home", str(home), *arguments],
+        env={**os.environ, "DATAOPS_MELTANO": meltano_command, "PYTHONDONTWRITEBYTECODE": ""},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def told(meltano_command: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[World, str]:
+    """The demo was told to its end; its world and what it said."""
+    home = tmp_path_factory.mktemp("told") / "demo"
+    process = demo(home, meltano_command)
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    return World(home), said
+
+
+def test_the_demo_says_that_the_change_is_deployed_and_why_the_other_is_not(told):
+    _, said = told
+    said = re.sub(r"\s+", " ", said)
+    assert "deployed: the platform serves" in said
+    assert "waits for a successful run of staging in environment staging: its run at" in said
+    assert "the users file data/new.jsonl does not exist" in said
+
+
+def test_the_demos_production_holds_the_tested_tree_and_the_release_tag(told):
+    world, _ = told
+    staging, prod = world.repository("staging"), world.repository("prod")
+    (tag,) = git(prod, "tag", "--list").splitlines()
+    assert git(prod, "rev-parse", f"{tag}^{{commit}}") == git(prod, "rev-parse", "main")
+    record = git(prod, "for-each-ref", "--format=%(contents)", f"refs/tags/{tag}")
+    tested = re.search(r"^Evidence: staging (\w+) passed in staging, run ", record, re.M)[1]
+    assert git(prod, "rev-parse", "main^{tree}") == git(staging, "rev-parse", f"{tested}^{{tree}}")
+
+
+def test_the_demos_production_has_no_trace_of_the_failed_change(told):
+    world, _ = told
+    prod = world.repository("prod")
+    bad = git(world.clone, "rev-parse", "HEAD")
+    git(prod, "cat-file", "-e", bad, code=1)
+    contents = git(prod, "grep", "-c", "new.jsonl", "main", code=1)
+    assert contents == ""
+    assert "new export" not in git(prod, "log", "--all", "--format=%B")
+
+
+def test_the_demos_platform_serves_the_promoted_commit_deployed_once(told):
+    world, _ = told
+    head = git(world.repository("prod"), "rev-parse", "main")
+    assert (world.platform / "prod" / "deployments.log").read_text() == f"{head}\n"
+    assert os.readlink(world.platform / "prod" / "current") == head
+
+
+def test_nothing_of_the_demo_runs_when_it_is_over(told):
+    world, _ = told
+    assert processes_of(world.home) == []
+
+
+def test_a_moved_upstream_shows_as_stale_downstream_in_dagsters_ui(told, unused_port: int):
+    world, _ = told
+    arguments = ("-m", daemon.DEFINITIONS, "-h", "127.0.0.1", "-p", str(unused_port))
+    webserver = daemon.program("dagster-webserver")
+    query = {"query": "{assetNodes{assetKey{path} staleStatus staleCauses{reason}}}"}
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{unused_port}/graphql",
+        data=json.dumps(query).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    nodes: dict[str, dict[str, object]] = {}
+
+    def answers() -> bool:
+        try:
+            with urllib.request.urlopen(request, timeout=20) as response:
+                found = json.load(response)["data"]["assetNodes"]
+        except OSError:
+            return False
+        nodes.update({"/".join(node["assetKey"]["path"]): node for node in found})
+        return bool(found)
+
+    with daemon.running(
+        webserver, *arguments, env=world.environment(), log=world.home / "webserver.log"
+    ):
+        wait_for("the webserver", answers, 120)
+    assert nodes["shop/staging"]["staleStatus"] == "FRESH"
+    assert nodes["shop/prod"]["staleStatus"] == "STALE"
+    assert nodes["shop/prod"]["staleCauses"] == [{"reason": "has a new data version"}]
+    assert nodes["shop/prod/deployment"]["staleStatus"] in ("FRESH", "STALE")
+
+
+@pytest.fixture
+def unused_port() -> int:
+    """A port of loopback that nobody listens on."""
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture
+def world(meltano_command: str, tmp_path: Path, monkeypatch) -> World:
+    """The demo's workspaces before anything happened."""
+    made = create(tmp_path / "demo", meltano_command)
+    for name, value in made.environment().items():
+        monkeypatch.setenv(name, value)
+    return made
+
+
+@pytest.fixture
+def daemons(world: World) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
+    """Start daemons; what they started ends with the test, also when they were killed before."""
+    with ExitStack() as stack:
+        command = (daemon.program("dagster-daemon"), "run", "-m", daemon.DEFINITIONS)
+
+        def start() -> subprocess.Popen[bytes]:
+            running = daemon.running(*command, env=world.environment(), log=world.home / "log")
+            return stack.enter_context(running)
+
+        yield start
+    assert processes_of(world.home) == []
+
+
+def test_a_daemon_killed_at_random_moments_does_everything_once(world: World, daemons):
+    seed = random.randrange(10**6)
+    chance = random.Random(seed)
+    print(f"seed {seed}")  # shown when the test fails
+    project = config.load(world.config)
+    path = world.clone / "meltano.yml"
+    path.write_text(path.read_text().replace("fields: id,email", "fields: id,email,last_login"))
+    change = commit(world.clone, "Load the users' last login too")
+
+    for _ in range(4):
+        process = daemons()
+        time.sleep(chance.uniform(2, 14))
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    daemons()
+
+    def head(name: str) -> promotion.Head:
+        return promotion.look_up(project, project.workspaces[name])
+
+    served = world.platform / "prod" / "deployments.log"
+    wait_for("the deployment", lambda: served.exists() and HomeInstance().deployed("shop", "prod"))
+    staging, prod = head("staging"), head("prod")
+    time.sleep(12)  # two more looks of the sensors
+    assert (head("staging"), head("prod")) == (staging, prod)
+    assert served.read_text() == f"{prod.commit}\n"
+    for found in (staging, prod):
+        assert list(found.releases.values()) == [found.commit]
+        repository = world.repository(found.workspace)
+        assert git(repository, "merge-base", "--is-ancestor", change, "main") == ""
+        promotions = git(repository, "log", "--first-parent", "--format=%s", "main").splitlines()
+        assert sum(subject.startswith("Promote") for subject in promotions) == 1
+    assert HomeInstance().due(project).requests == []
+
+
+@pytest.mark.parametrize("seconds", [3, 12])
+def test_ctrl_c_leaves_no_process(seconds: int, meltano_command: str, tmp_path: Path):
+    home = tmp_path / "demo"
+    process = demo(home, meltano_command)
+    wait_for("the demo's daemon", (home / "daemon.log").exists, 60)
+    time.sleep(seconds)
+    os.killpg(process.pid, signal.SIGINT)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert "no process is left" in said
+    assert processes_of(home) == []
