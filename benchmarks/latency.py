@@ -94,9 +94,7 @@ def green_to_pushed(world: World, number: int) -> float:
 def empty_run(workspace: Path) -> float:
     """Return the seconds from an empty run's creation to its end."""
     launch = ("job", "launch", "-w", str(workspace), "-l", "benchmarks.empty", "-j", "empty")
-    subprocess.run(
-        [daemon.program("dagster"), *launch], check=True, capture_output=True, cwd=ROOT
-    )
+    subprocess.run([daemon.program("dagster"), *launch], check=True, capture_output=True, cwd=ROOT)
     with dg.DagsterInstance.get() as instance:
 
         def newest() -> dg.RunRecord:

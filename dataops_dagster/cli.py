@@ -22,8 +22,6 @@ from typing_extensions import assert_never
 
 from dataops_dagster import __version__, config, git, promotion
 from dataops_dagster.errors import ConfigError, DataOpsError, Problem
-from dataops_dagster.folders import cache_folder
-from dataops_dagster.git import Store
 from dataops_dagster.model import (
     Answer,
     Conflicted,
@@ -41,6 +39,8 @@ from dataops_dagster.model import (
     Workspace,
 )
 from dataops_dagster.plan import as_data
+from dataops_dagster.store import Store, store_of
+from dataops_dagster.text import one_line
 
 if TYPE_CHECKING:
     from dataops_dagster.orchestration.instance import HomeInstance
@@ -176,26 +176,29 @@ def check(session: Session) -> None:
 @click.pass_obj
 def status(session: Session) -> None:
     """Show where each workspace is, and what each target waits for."""
-    rows = []
+    rows, broken = [], list[DataOpsError]()
     for project in session.projects():
         with _progress(session, f"looking at {project.name}"):
             heads = promotion.look_up_all(project)
-            with Store(cache_folder(), project.name) as store:
-                for workspace in project.workspaces.values():
-                    head = heads[workspace.name]
-                    known = None if isinstance(head, DataOpsError) else head
-                    rows.append(
-                        (
-                            project.name,
-                            workspace.name,
-                            workspace.environment,
-                            ((known and known.commit) or "")[:12],
-                            ((known and known.release) or "").rpartition("/")[2],
-                            _standing(session, project, workspace, heads, store),
-                        )
+            store = store_of(project)
+            broken += [head for head in heads.values() if isinstance(head, DataOpsError)]
+            for workspace in project.workspaces.values():
+                head = heads[workspace.name]
+                known = None if isinstance(head, DataOpsError) else head
+                rows.append(
+                    (
+                        project.name,
+                        workspace.name,
+                        workspace.environment,
+                        ((known and known.commit) or "")[:12],
+                        ((known and known.release) or "").rpartition("/")[2],
+                        _standing(session, project, workspace, heads, store),
                     )
+                )
     header = ("project", "workspace", "environment", "head", "release", "state")
     session.show([dict(zip(header, r, strict=True)) for r in rows], _table(header, rows))
+    if broken:
+        sys.exit(max(error.exit_code for error in broken))
 
 
 def _standing(
@@ -258,15 +261,13 @@ def promote(
 ) -> None:
     """Promote into TARGET what its gate allows."""
     project, workspace = session.target(target)
-    if override is not None and not override.strip():
+    if override is not None and not one_line(override):
         raise ConfigError.at("--override", "is empty", "say why the gate may be passed over")
-    decision = Override(override.strip()) if override else None
+    decision = Override(one_line(override)) if override else None
     if dry_run:
         _end(session, _consider(session, project, workspace, commit, decision))
-    with (
-        _progress(session, f"promoting into {workspace.name}"),
-        Store(cache_folder(), project.name) as store,
-    ):
+    store = store_of(project)
+    with _progress(session, f"promoting into {workspace.name}"):
         answer = promotion.promote(
             project,
             workspace,
@@ -285,10 +286,8 @@ def promote(
 def log(session: Session, target: str) -> None:
     """Show TARGET's releases, newest first, read from its repository alone."""
     project, workspace = session.target(target)
-    with (
-        _progress(session, f"reading the releases of {workspace.name}"),
-        Store(cache_folder(), project.name) as store,
-    ):
+    store = store_of(project)
+    with _progress(session, f"reading the releases of {workspace.name}"):
         found = promotion.releases(project, workspace, store=store)
     rows = [
         (
@@ -343,10 +342,8 @@ def _consider(
     commit: str | None,
     override: Override | None,
 ) -> Considered:
-    with (
-        _progress(session, f"planning a promotion into {workspace.name}"),
-        Store(cache_folder(), project.name) as store,
-    ):
+    store = store_of(project)
+    with _progress(session, f"planning a promotion into {workspace.name}"):
         return promotion.consider(
             project, workspace, store=store, book=session.book, commit=commit, override=override
         )

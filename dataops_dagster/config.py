@@ -10,12 +10,12 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import yaml
-from cronsim import CronSim, CronSimError
 from pydantic import BaseModel, ValidationError
 
+from dataops_dagster import urls
 from dataops_dagster.errors import ConfigError, Problem
 from dataops_dagster.model import (
     Automation,
@@ -69,7 +69,7 @@ def load_all(paths: Iterable[Path]) -> list[Project]:
         names[project.name] = path
         projects.append(project)
         for workspace in project.workspaces.values():
-            place = _place(workspace)
+            place = source.place(workspace)
             if place in seen and seen[place] != project.name:
                 problems.append(
                     Problem(
@@ -127,6 +127,11 @@ class _Source:
             ) from None
         except RecursionError:
             raise ConfigError.at(str(path), "is nested too deeply", "flatten it") from None
+        except (ValueError, TypeError, LookupError, OverflowError, AttributeError):
+            # PyYAML's own constructors: a date such as 2020-13-41, a tag that does not fit.
+            raise ConfigError.at(
+                str(path), "has a value that YAML cannot read", "quote what should be text"
+            ) from None
         if not isinstance(data, dict):
             raise ConfigError.at(
                 str(path),
@@ -168,7 +173,7 @@ class _Source:
         try:
             project = Project.model_validate(data)
         except ValidationError as error:
-            problems += [self._problem(details) for details in error.errors()]
+            problems += self._problems(error)
             try:
                 # What is wrong between the keys is wanted too, not only what is wrong in each.
                 project = Project.model_validate(_without_mistakes(data, error))
@@ -192,10 +197,29 @@ class _Source:
         return int(problem.where.removeprefix(f"{self.path}:").split(":")[0])
 
     def _absolute(self, repository: str) -> str:
-        if protocol(repository) != "file" or repository.startswith("file://"):
+        """Make a path a URL, seen from the file's folder; others stay as they are."""
+        parsed = urls.parse(repository)
+        if parsed is None or parsed.protocol != "file":
             return repository
-        path = (self.path.absolute().parent / Path(repository).expanduser()).resolve()
-        return f"file://{quote(str(path))}"
+        path = self.path.absolute().parent / Path(parsed.path).expanduser()
+        return f"file://{quote(str(path.resolve()))}"
+
+    def place(self, workspace: Workspace) -> tuple[str, str]:
+        """Return what two workspaces may not share, spelling differences aside."""
+        parsed = urls.parse(workspace.repository)
+        if parsed is None or not _has_home(parsed.path):
+            return workspace.repository, workspace.branch
+        absolute = urls.parse(self._absolute(workspace.repository))
+        return absolute.place if absolute else workspace.repository, workspace.branch
+
+    def _problems(self, error: ValidationError) -> Iterator[Problem]:
+        found = error.errors()
+        for details in found:
+            location = details["loc"]
+            below = any(d["loc"][: len(location)] == location and d is not details for d in found)
+            # pydantic does not count items that are wrong; what is wrong in them is enough.
+            if not (details["type"] == "too_short" and below):
+                yield self._problem(details)
 
     def _problem(self, details: Any) -> Problem:
         """Turn one of pydantic's errors into ours; never repeats the value, it may be a secret."""
@@ -209,6 +233,7 @@ class _Source:
         if location[0] == "workspaces" and location[2:] == ("name",):
             shown = location[:2]  # in the file the name is the key
         settings = _settings_at(location[:-1])
+        key = next((part for part in reversed(location) if isinstance(part, str)), "")
         kind = details["type"]
         where = self.where(*shown)
         if kind == "extra_forbidden":
@@ -216,21 +241,16 @@ class _Source:
         if kind == "missing":
             return Problem(where, "is missing", f"add {shown[-1]}: …")
         if kind == "string_pattern_mismatch":
-            return Problem(
-                where, "has characters that are not allowed", _pattern_hint(str(location[-1]))
-            )
+            return Problem(where, "has characters that are not allowed", _pattern_hint(key))
         if kind.startswith("union_tag"):
             return Problem(
                 where,
                 "names no known platform",
                 "set platform: to one of command, meltano",
             )
+        problem, hint = _MISTAKES.get(kind, ("", ""))
         message = details["msg"].removeprefix("Value error, ")
-        hints = {
-            "string_type": "quote it if it should be text",
-            "value_error": "see docs/configuration.md for an example",
-        }
-        return Problem(where, message, hints.get(kind, "see docs/configuration.md for its form"))
+        return Problem(where, problem or message, hint or "see docs/configuration.md")
 
     def _unknown(self, keys: tuple[str | int, ...], settings: type[BaseModel]) -> Problem:
         known = sorted(_file_keys(settings))
@@ -244,12 +264,11 @@ class _Source:
         for name, workspace in project.workspaces.items():
             at = ("workspaces", name)
             yield from self._repository(project, workspace)
-            yield from self._schedules(workspace)
             if not _BRANCH.fullmatch(workspace.branch) or _BAD_BRANCH.search(workspace.branch):
                 yield Problem(
                     self.where(*at, "branch"), "is not a branch name", "name a branch, such as main"
                 )
-            place = _place(workspace)
+            place = self.place(workspace)
             if place in places:
                 yield Problem(
                     self.where(*at, "repository"),
@@ -277,12 +296,8 @@ class _Source:
                     f"there is no workspace {workspace.upstream}",
                     f"did you mean {close[0]}?" if close else f"name one of {known}",
                 )
-            elif workspace.gate and project.workspaces[workspace.upstream].run is None:
-                yield Problem(
-                    self.where(*at, "gate"),
-                    f"no run of {workspace.upstream} can ever pass it",
-                    f"say under workspaces.{workspace.upstream}.run what a run is",
-                )
+            elif workspace.gate:
+                yield from self._gate(project, workspace)
         for name in _on_a_cycle(project):
             yield Problem(
                 self.where("workspaces", name, "upstream"),
@@ -290,42 +305,76 @@ class _Source:
                 "let changes flow one way: remove an upstream",
             )
 
+    def _gate(self, project: Project, workspace: Workspace) -> Iterator[Problem]:
+        """Yield why a gate could never open."""
+        assert workspace.gate
+        upstream = project.upstream_of(workspace)
+        where = self.where("workspaces", workspace.name, "gate")
+        if upstream.run is None:
+            yield Problem(
+                where,
+                f"no run of {upstream.name} can ever pass it",
+                f"say under workspaces.{upstream.name}.run what a run is",
+            )
+        elif workspace.gate.environment not in (None, upstream.environment):
+            yield Problem(
+                self.where("workspaces", workspace.name, "gate", "environment"),
+                f"{upstream.name} is never run in environment {workspace.gate.environment}",
+                f"name its environment, {upstream.environment}, or leave the key out",
+            )
+
     def _repository(self, project: Project, workspace: Workspace) -> Iterator[Problem]:
         where = self.where("workspaces", workspace.name, "repository")
         url = workspace.repository
-        used = protocol(url)
-        if used is None or url.startswith("-") or re.search(r"%0[ad]|[?#]", url, re.IGNORECASE):
+        parsed = urls.parse(url)
+        if parsed is None or not _has_home(parsed.path):
             yield Problem(
                 where,
                 "is not a repository URL we understand",
                 "write https://HOST/PATH, ssh://USER@HOST/PATH, USER@HOST:PATH or a path",
             )
-        elif _has_credentials(url):
+        elif parsed.has_credentials:
             yield Problem(
                 where,
                 "has credentials inside the URL",
                 "remove them, revoke them, and set credential.username and"
                 " credential.password_variable",
             )
-        elif used not in project.protocols:
+        elif parsed.protocol not in project.protocols:
             yield Problem(
                 where,
-                f"is reached by {used}, which is not allowed",
-                f"use https or ssh, or say protocols: [{', '.join((*project.protocols, used))}]",
+                f"is reached by {parsed.protocol}, which is not allowed",
+                f"use https or ssh, or say protocols: [{', '.join((*project.protocols, parsed.protocol))}]",
+            )
+        elif workspace.credential and parsed.protocol not in ("https", "http"):
+            yield Problem(
+                self.where("workspaces", workspace.name, "credential"),
+                f"is for https; this repository is reached by {parsed.protocol}",
+                "remove it; ssh logs in by its agent and keys",
             )
 
-    def _schedules(self, workspace: Workspace) -> Iterator[Problem]:
-        for keys, when in (
-            (("promote",), workspace.promote),
-            (("run", "when"), workspace.run and workspace.run.when),
-            (("deploy", "when"), workspace.deploy and workspace.deploy.when),
-        ):
-            if when and not (when in ("manual", "change") or is_cron(when)):
-                yield Problem(
-                    self.where("workspaces", workspace.name, *keys),
-                    "is neither manual, change nor a cron schedule",
-                    'write a five-field cron schedule, such as "0 6 * * 1-5"',
-                )
+
+# What pydantic calls by Python's names, in a reader's words: the problem, and the mend.
+_MISTAKES = {
+    "string_type": ("should be text", "quote it if it looks like a number or a truth value"),
+    "bool_type": ("should be true or false", "write true or false, unquoted"),
+    "tuple_type": ("should be a list", "write [first, second] or one item a line after '- '"),
+    "too_short": ("is empty", "give it at least one item"),
+    "string_too_short": ("is empty", "write its value, or leave the key out"),
+    "model_type": ("should be a mapping", "write its keys below it, indented"),
+    "dict_type": ("should be a mapping", "write its keys below it, indented"),
+    "mapping_type": ("should be a mapping", "write its keys below it, indented"),
+    "model_attributes_type": ("should be a mapping", "write its keys below it, indented"),
+}
+
+
+def _has_home(path: str) -> bool:
+    """Say whether `~user` in a path is somebody this machine knows."""
+    try:
+        Path(path).expanduser()
+    except RuntimeError:
+        return False
+    return True
 
 
 class _UniqueKeys(yaml.SafeLoader):
@@ -335,6 +384,10 @@ class _UniqueKeys(yaml.SafeLoader):
 def _construct_mapping(loader: _UniqueKeys, node: yaml.MappingNode) -> dict[Any, Any]:
     seen = set()
     for key, _ in node.value:
+        if not isinstance(key, yaml.ScalarNode):
+            raise yaml.MarkedYAMLError(
+                problem="a key is a list or a mapping", problem_mark=key.start_mark
+            )
         if key.value in seen:
             raise yaml.MarkedYAMLError(
                 problem=f"the key {key.value} stands here twice", problem_mark=key.start_mark
@@ -349,51 +402,6 @@ _UniqueKeys.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _con
 # git's own rules (git-check-ref-format), and nothing that could pass for an option.
 _BRANCH = re.compile(r"[^-/.\x00-\x20\x7f~^:?*\[\\][^\x00-\x20\x7f~^:?*\[\\]*")
 _BAD_BRANCH = re.compile(r"\.\.|@\{|//|/\.|\.lock(/|$)|[/.]$|^@$")
-_SCP_LIKE = re.compile(r"(?:[A-Za-z0-9._-]+@)?([A-Za-z0-9._-]+):(?!:)(?!/)\S+")
-
-
-def protocol(url: str) -> str | None:
-    """Return how a repository is reached: https, ssh, http, file, or None when unknown."""
-    if "::" in url.split("/", 1)[0]:
-        return None  # a transport helper, which may run a program
-    if "://" in url:
-        scheme = url.split("://", 1)[0].lower()
-        return scheme if scheme in ("https", "ssh", "http", "file") else None
-    return "ssh" if _SCP_LIKE.fullmatch(url) else "file"
-
-
-_CRON_FIELDS = 5  # cronsim also takes six, with seconds first, which Dagster does not
-
-
-def is_cron(when: str) -> bool:
-    """Say whether `when` is a five-field cron schedule."""
-    from datetime import datetime, timezone
-
-    try:
-        CronSim(when, datetime.now(timezone.utc))
-    except CronSimError:
-        return False
-    return len(when.split()) == _CRON_FIELDS
-
-
-def _has_credentials(url: str) -> bool:
-    if "://" not in url:
-        return False
-    parts = urlsplit(url)
-    return parts.password is not None or (parts.scheme != "ssh" and "@" in parts.netloc)
-
-
-def _place(workspace: Workspace) -> tuple[str, str]:
-    """Return what two workspaces may not share, spelling differences aside."""
-    url = workspace.repository
-    if "://" in url:
-        parts = urlsplit(url)
-        url = f"{parts.hostname or ''}:{parts.path.lstrip('/') if parts.hostname else parts.path}"
-    elif protocol(url) == "ssh":
-        url = url.rsplit("@", 1)[-1]
-    else:
-        url = f":{url}"
-    return url.rstrip("/").removesuffix(".git"), workspace.branch
 
 
 def _on_a_cycle(project: Project) -> Iterator[str]:
@@ -409,11 +417,9 @@ def _on_a_cycle(project: Project) -> Iterator[str]:
 def _without_mistakes(data: Mapping[str, Any], error: ValidationError) -> dict[str, Any]:
     """Put neutral values where mistakes stand, so that the rest can be looked at."""
     mended = dict(data)
-    workspaces = {
-        name: dict(value)
-        for name, value in (data.get("workspaces") or {}).items()
-        if isinstance(value, dict)
-    }
+    given = data.get("workspaces")
+    items = given.items() if isinstance(given, dict) else ()
+    workspaces = {name: dict(value) for name, value in items if isinstance(value, dict)}
     for details in error.errors():
         match details["loc"]:
             case ("workspaces", str(name), "name", *_):
@@ -439,9 +445,14 @@ def _without_mistakes(data: Mapping[str, Any], error: ValidationError) -> dict[s
 
 
 def _settings_at(location: tuple[str | int, ...]) -> type[BaseModel]:
-    if location and location[-1] in _SETTINGS:
-        return _SETTINGS[str(location[-1])]
-    return Workspace if location else Project
+    match location:
+        case ():
+            return Project
+        case ("workspaces", _):  # whatever the workspace is called
+            return Workspace
+        case (*_, str(key)) if key in _SETTINGS:
+            return _SETTINGS[key]
+    return Project
 
 
 def _file_keys(settings: type[BaseModel]) -> list[str]:

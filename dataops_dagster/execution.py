@@ -2,13 +2,41 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from dataops_dagster import platforms
-from dataops_dagster.git import Access, Store, private_folder
+from dataops_dagster import platforms, promotion
+from dataops_dagster.errors import ConfigError
+from dataops_dagster.git import Access
 from dataops_dagster.model import Project, Step, Workspace
 from dataops_dagster.platforms import Result, Task
+from dataops_dagster.store import Store
+
+
+def pin(project: Project, workspace: Workspace, commit: str | None, *, store: Store) -> str:
+    """Return the commit to work on, in the cache: the one named, or else the workspace's head.
+
+    Raises `ConfigError` for what is not on the workspace's branch: the cache also knows commits
+    of other workspaces, which nobody let in here.
+    """
+    head = promotion.look_up(project, workspace).commit
+    if head is None:
+        raise ConfigError.at(
+            f"workspaces.{workspace.name}",
+            f"has no branch {workspace.branch}",
+            f"push to it first, or mend workspaces.{workspace.name}.branch",
+        )
+    store.fetch(Access.of(project, workspace), workspace.branch, head)
+    if commit is None:
+        return head
+    if not promotion.is_on(store, head, commit):
+        raise ConfigError.at(
+            f"workspaces.{workspace.name}",
+            f"{commit} is not a commit on its branch {workspace.branch}",
+            "name the full id of a commit that is on it",
+        )
+    return commit
 
 
 def execute(
@@ -27,7 +55,10 @@ def execute(
     found out whether the step succeeds.
     """
     store.fetch(Access.of(project, workspace), workspace.branch, commit)
-    with private_folder(f"dataops-{workspace.name}-") as folder:
+    # A folder that only this user may enter; a program may leave what only it can delete.
+    with tempfile.TemporaryDirectory(
+        prefix=f"dataops-{workspace.name}-", ignore_cleanup_errors=True
+    ) as folder:
         task = Task(
             project=project.name,
             workspace=workspace.name,

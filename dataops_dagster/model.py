@@ -9,15 +9,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from enum import Enum
 from typing import Annotated, Any, Literal, Protocol, TypeAlias
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from cronsim import CronSim, CronSimError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 # --- what a user configures -------------------------------------------------------------------
 
-_DURATION = re.compile(r"(\d+)\s*(s|m|h|d)")
+_DURATION = re.compile(r"([1-9][0-9]*)\s*(s|m|h|d)")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -27,13 +28,16 @@ def _duration(value: Any) -> timedelta:
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         raise ValueError("write a duration as a whole number and s, m, h or d, such as 30m")
-    return timedelta(**{_UNITS[match[2]]: int(match[1])})
+    try:
+        return timedelta(**{_UNITS[match[2]]: int(match[1])})
+    except (OverflowError, ValueError):
+        raise ValueError("is longer than anybody waits") from None
 
 
 Duration = Annotated[
     timedelta,
     BeforeValidator(_duration),
-    WithJsonSchema({"type": "string", "pattern": r"^\d+\s*(s|m|h|d)$"}),
+    WithJsonSchema({"type": "string", "pattern": r"^[1-9][0-9]*\s*(s|m|h|d)$"}),
 ]
 
 NAME_PATTERN = r"^[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)*$"
@@ -48,8 +52,28 @@ Block = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][^\x00]*$")]
 EnvironmentName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=60)]
 Text = Annotated[str, Field(min_length=1, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
+_CRON_FIELDS = 5  # cronsim also takes six, with seconds first, which Dagster does not
+
+
+def _when(value: str) -> str:
+    if value in ("manual", "change"):
+        return value
+    try:
+        CronSim(value, datetime.now(timezone.utc))
+    except CronSimError:
+        fields = 0
+    else:
+        fields = len(value.split())
+    if fields != _CRON_FIELDS:
+        raise ValueError(
+            'is neither manual, change nor a five-field cron schedule, such as "0 6 * * 1-5"'
+        )
+    return value
+
+
 When = Annotated[
     str,
+    AfterValidator(_when),
     Field(
         description="manual, change (as soon as there is something to do), or a cron schedule",
         examples=["manual", "change", "0 6 * * 1-5"],
@@ -149,7 +173,7 @@ class Project(Settings):
     """One data project: its workspaces, linked by `upstream`."""
 
     name: Name = Field(validation_alias="project", description="the project's name")
-    workspaces: Mapping[str, Workspace]
+    workspaces: Mapping[str, Workspace] = Field(min_length=1)
     protocols: tuple[TransportProtocol, ...] = Field(
         default=("https", "ssh"),
         strict=False,
@@ -276,7 +300,8 @@ class Plan:
 
     `base` is the target's head that the plan was made for, None for a branch yet to be made.
     `keeps` are the paths in which the result differs from the upstream's tree; `overwrites` the
-    paths where a conflict was settled for the upstream.
+    paths where a conflict was settled for the upstream; `time` the commit's date in UTC seconds.
+    `recorded` says that a release for this very commit exists, from before the target was set back.
     """
 
     project: str
@@ -291,6 +316,8 @@ class Plan:
     changes: tuple[Change, ...]
     overwrites: tuple[str, ...]
     keeps: tuple[str, ...]
+    time: int
+    recorded: bool = False
     digest: str = field(default="")
 
 

@@ -14,10 +14,12 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import IO
 
 from dataops_dagster.errors import ToolError
+from dataops_dagster.text import inert
 
 GRACE_SECONDS = 5.0
 """How long a process group gets between SIGTERM and SIGKILL."""
@@ -58,14 +60,6 @@ def redact(text: str, secrets: Iterable[str]) -> str:
     return text
 
 
-def inert(text: str) -> str:
-    """Drop what could steer a terminal or reorder text: control, escape and bidi characters."""
-    return "".join(c for c in text if c == "\t" or (c.isprintable() and c not in _BIDI))
-
-
-_BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-
-
 def run(
     command: Sequence[str],
     *,
@@ -100,7 +94,7 @@ def run(
     assert process.stdin
     assert process.stdout
     stdout, stderr = bytearray(), bytearray()
-    lines: queue.Queue[str] = queue.Queue(maxsize=1000)
+    lines: queue.Queue[tuple[str, bool]] = queue.Queue(maxsize=1000)
     readers = [threading.Thread(target=_feed, args=(process.stdin, stdin))]
     if on_line:
         readers.append(threading.Thread(target=_split, args=(process.stdout, lines)))
@@ -111,24 +105,51 @@ def run(
     for reader in readers:
         reader.daemon = True
         reader.start()
-
-    def hand_over() -> None:
-        # In the caller's thread: what listens (a log, a database) need not be thread-safe.
-        while on_line and not lines.empty():
-            on_line(inert(redact(lines.get(), secrets)))
-
-    timed_out = False
+    hand_over = _handing_over(lines, on_line, secrets) if on_line else lambda: None
     try:
         timed_out = not _wait_for_exit(process, deadline, hand_over)
+        _end_group(process)
+        _join(readers, hand_over)
     finally:
         # Also on an interrupt of ours: whatever happens, the group ends with this call.
         _end_group(process)
-    end = time.monotonic() + 1.0  # a program that left the group may hold the pipe for ever
-    while any(reader.is_alive() for reader in readers) and time.monotonic() < end:
-        hand_over()
-        time.sleep(0.001)
-    hand_over()
+        _join(readers, lambda: _discard(lines))
     return Completed(process.returncode, bytes(stdout), bytes(stderr), timed_out)
+
+
+def _handing_over(
+    lines: queue.Queue[tuple[str, bool]], on_line: Callable[[str], None], secrets: Iterable[str]
+) -> Callable[[], None]:
+    """Return what hands waiting lines over, in the caller's thread, inert and without secrets."""
+    hidden = [*secrets, *map(inert, secrets)]
+    # A piece of an unended line may end within a secret: that much waits for the next piece.
+    withheld = max(map(len, hidden), default=1) - 1
+    waiting = ""
+
+    def hand_over() -> None:
+        nonlocal waiting
+        while not lines.empty():
+            text, ended = lines.get()
+            text = redact(waiting + inert(text), hidden)
+            cut = len(text) if ended else max(0, len(text) - withheld)
+            waiting = text[cut:]
+            on_line(text[:cut])
+
+    return hand_over
+
+
+def _join(readers: Sequence[threading.Thread], meanwhile: Callable[[], None]) -> None:
+    """Wait for what reads the output, but not for ever: a program that left may hold the pipe."""
+    end = time.monotonic() + 1.0
+    while any(reader.is_alive() for reader in readers) and time.monotonic() < end:
+        meanwhile()
+        time.sleep(0.001)
+    meanwhile()
+
+
+def _discard(lines: queue.Queue[tuple[str, bool]]) -> None:
+    while not lines.empty():
+        lines.get()
 
 
 def _wait_for_exit(
@@ -151,6 +172,8 @@ def _has_exited(process: subprocess.Popen[bytes]) -> bool:
 
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:
+    if process.returncode is not None:
+        return  # ended and reaped before; its id may be another's now
     with contextlib.suppress(ProcessLookupError, PermissionError):
         if not _has_exited(process):
             os.killpg(process.pid, signal.SIGTERM)
@@ -159,17 +182,18 @@ def _end_group(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _collect(stream: IO[bytes], into: bytearray) -> None:
+def _collect(stream: BufferedReader, into: bytearray) -> None:
     with stream:
-        while chunk := stream.read(65536):
+        while chunk := stream.read1(65536):
             into.extend(chunk[: max(0, OUTPUT_LIMIT_BYTES - len(into))])
 
 
-def _split(stream: IO[bytes], into: queue.Queue[str]) -> None:
+def _split(stream: IO[bytes], into: queue.Queue[tuple[str, bool]]) -> None:
     with stream:
         # readline's limit bounds memory when a program never ends its line.
         while chunk := stream.readline(LINE_LIMIT_BYTES):
-            into.put(chunk.decode("utf-8", "replace").rstrip("\r\n"))
+            ended = chunk.endswith(b"\n") or len(chunk) < LINE_LIMIT_BYTES
+            into.put((chunk.decode("utf-8", "replace").rstrip("\r\n"), ended))
 
 
 def _feed(stream: IO[bytes], data: bytes) -> None:

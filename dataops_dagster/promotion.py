@@ -13,7 +13,7 @@ from datetime import datetime
 
 from dataops_dagster import gate, plan, release
 from dataops_dagster.errors import DataOpsError
-from dataops_dagster.git import Access, Store, Unmerged, branch_ref, remote_refs
+from dataops_dagster.git import Access, branch_ref, is_object_id, remote_refs
 from dataops_dagster.model import (
     Answer,
     Conflicted,
@@ -34,6 +34,7 @@ from dataops_dagster.model import (
     Verdict,
     Workspace,
 )
+from dataops_dagster.store import Store, Unmerged
 
 CANDIDATES = 256
 """How many of the upstream's newest commits are looked through for a proven one."""
@@ -114,17 +115,18 @@ def consider(
     store.fetch(Access.of(project, upstream), upstream.branch, tip.commit)
     if base.commit:
         store.fetch(Access.of(project, target), target.branch, base.commit)
-    if commit and not (store.has(commit) and store.contains(tip.commit, commit)):
+    if commit is not None and not is_on(store, tip.commit, commit):
         return Rejected(
             target.name,
-            f"{commit[:12]} is not on {upstream.name}'s branch {upstream.branch}",
-            "name a full commit id that is on it",
+            f"{commit} is not a commit on {upstream.name}'s branch {upstream.branch}",
+            "name the full id of a commit that is on it",
         )
-    waiting = store.missing_from(base.commit, commit or tip.commit, limit=CANDIDATES)
+    wanted = tip.commit if commit is None else commit
+    waiting = store.missing_from(base.commit, wanted, limit=CANDIDATES)
     if not waiting:
         assert base.commit  # what lacks nothing is not empty
-        return NothingToDo(target.name, base.commit, commit or tip.commit)
-    candidates = [commit] if commit else waiting
+        return NothingToDo(target.name, base.commit, wanted)
+    candidates = waiting if commit is None else [commit]
     judged = _judge(
         project, target, upstream, candidates, store=store, book=book, override=override
     )
@@ -132,8 +134,13 @@ def consider(
         return judged
     planned = _plan(project, target, upstream, base=base, candidate=judged.commit, store=store)
     if isinstance(planned, Plan):
-        return Ready(planned, judged.verdicts, judged.evidence, override)
+        return Ready(planned, judged.verdicts, judged.evidence, judged.override)
     return planned
+
+
+def is_on(store: Store, tip: str, commit: str) -> bool:
+    """Say whether `commit` is the full id of a commit that a branch with this tip contains."""
+    return is_object_id(commit) and store.has(commit) and store.contains(tip, commit)
 
 
 def publish(project: Project, ready: Ready, *, store: Store, now: datetime) -> Answer:
@@ -141,19 +148,21 @@ def publish(project: Project, ready: Ready, *, store: Store, now: datetime) -> A
     planned = ready.plan
     target = project.workspaces[planned.target]
     made = release.of(ready, now)
-    refused = store.publish(
-        Access.of(project, target),
-        target.branch,
-        base=planned.base,
-        commit=planned.commit,
-        tag=made.tag,
-        tag_object=store.write_tag(
+    tags = {}
+    if not planned.recorded:
+        tags[made.tag] = store.write_tag(
             made.tag,
             made.commit,
             release.message(made),
             name=_signature(project),
             time=int(made.time.timestamp()),
-        ),
+        )
+    refused = store.publish(
+        Access.of(project, target),
+        target.branch,
+        base=planned.base,
+        commit=planned.commit,
+        tags=tags,
     )
     if refused is None:
         return Promoted(ready, made)
@@ -202,8 +211,9 @@ def releases(project: Project, target: Workspace, *, store: Store) -> list[Relea
 @dataclass(frozen=True)
 class _Judged:
     commit: str
-    verdicts: tuple[Verdict, ...]
-    evidence: tuple[Evidence, ...]
+    verdicts: tuple[Verdict, ...] = ()
+    evidence: tuple[Evidence, ...] = ()
+    override: Override | None = None  # only one that was needed is worth recording
 
 
 def _judge(
@@ -219,13 +229,11 @@ def _judge(
     """Let the gate choose among the candidates, which are newest first."""
     environment = project.evidence_environment(target)
     if environment is None:
-        return _Judged(candidates[0], (), ())
-    found = [
-        evidence
-        for evidence in book.find(project.name, upstream.name, environment, candidates)
-        # Evidence about another tree than the commit's is no evidence about the commit.
-        if evidence.tree == store.commit(evidence.commit).tree
-    ]
+        return _Judged(candidates[0])
+    claimed = book.find(project.name, upstream.name, environment, candidates)
+    trees = {c.id: c.tree for c in store.commits(sorted({e.commit for e in claimed}))}
+    # Evidence about another tree than the commit's is no evidence about the commit.
+    found = [evidence for evidence in claimed if evidence.tree == trees[evidence.commit]]
     verdict = gate.evidence_verdict(
         candidates, found, upstream=upstream.name, environment=environment
     )
@@ -233,7 +241,8 @@ def _judge(
     if proof:
         return _Judged(proof[0], (verdict,), (proof[1],))
     if override:
-        return _Judged(candidates[0], (gate.overridden(verdict, override.reason),), ())
+        passed_over = gate.overridden(verdict, override.reason)
+        return _Judged(candidates[0], (passed_over,), override=override)
     return Held(target.name, (verdict,))
 
 
@@ -249,7 +258,7 @@ def _plan(
     tip = store.commit(candidate)
     overwrites: tuple[str, ...] = ()
     if base.commit is None or store.contains(candidate, base.commit):
-        commit, tree = candidate, tip.tree  # a fast-forward
+        commit, tree, time = candidate, tip.tree, tip.time  # a fast-forward
     elif base.releases and not store.related(base.commit, candidate):
         return Rejected(
             target.name,
@@ -262,6 +271,7 @@ def _plan(
         if isinstance(merged, Unmerged):
             return Conflicted(target.name, candidate, merged.paths)
         tree, overwrites = merged.tree, merged.overwrites
+        time = plan.commit_time(store.commit(base.commit), tip)
         commit = store.write_commit(
             tree,
             [base.commit, candidate],
@@ -272,7 +282,7 @@ def _plan(
                 upstream_commit=tip,
             ),
             name=_signature(project),
-            time=plan.commit_time(store.commit(base.commit), tip),
+            time=time,
         )
     base_tree = store.commit(base.commit).tree if base.commit else None
     equality = plan.equality(commit=commit, tree=tree, upstream=tip)
@@ -286,15 +296,14 @@ def _plan(
             commit=commit,
             tree=tree,
             equality=equality,
-            commits=tuple(
-                store.commit(id_)
-                for id_ in store.missing_from(base.commit, candidate, limit=CANDIDATES)
-            ),
+            commits=store.commits(store.missing_from(base.commit, candidate, limit=CANDIDATES)),
             changes=store.changes(base_tree, tree),
             overwrites=overwrites,
             keeps=()
             if equality is not Equality.EXPLAINED
             else tuple(change.path for change in store.changes(tip.tree, tree)),
+            time=time,
+            recorded=release.tag_of(project.name, target.name, commit, time) in base.releases,
         )
     )
 

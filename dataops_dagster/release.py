@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timezone
 
 from dataops_dagster.model import Ready, Release
+from dataops_dagster.text import one_line
 
 _TIME = "%Y%m%dT%H%M%SZ"
 
@@ -14,13 +15,21 @@ def prefix(project: str, target: str) -> str:
     return f"refs/tags/dataops/{project}/{target}"
 
 
+def tag_of(project: str, target: str, commit: str, time: int) -> str:
+    """Return the tag that records a promotion to `commit`; only the commit and its date decide.
+
+    Two workers that publish one plan thus cannot record it twice.
+    """
+    name = prefix(project, target).removeprefix("refs/tags/")
+    moment = datetime.fromtimestamp(time, timezone.utc).strftime(_TIME)
+    return f"{name}/{moment}-{commit[:12]}"
+
+
 def of(ready: Ready, now: datetime) -> Release:
     """Return the release that publishing this plan at `now` makes."""
     plan = ready.plan
-    moment = now.astimezone(timezone.utc).replace(microsecond=0)
-    name = prefix(plan.project, plan.target).removeprefix("refs/tags/")
     return Release(
-        tag=f"{name}/{moment.strftime(_TIME)}-{plan.commit[:12]}",
+        tag=tag_of(plan.project, plan.target, plan.commit, plan.time),
         plan=plan.digest,
         target=plan.target,
         upstream=plan.upstream,
@@ -28,7 +37,7 @@ def of(ready: Ready, now: datetime) -> Release:
         commit=plan.commit,
         tree=plan.tree,
         equality=plan.equality.value,
-        time=moment,
+        time=now.astimezone(timezone.utc).replace(microsecond=0),
         evidence=tuple(
             f"{e.workspace} {e.commit} {e.outcome.value} in {e.environment}, run {e.run_id}"
             for e in ready.evidence
@@ -42,12 +51,12 @@ def message(release: Release) -> str:
     """Write the record: a subject, then one `Key: value` a line."""
     lines = [f"Promote {release.upstream} to {release.target}", ""]
     for key, field in _FIELDS.items():
-        lines.append(f"{key}: {_line(str(getattr(release, field)))}")
+        lines.append(f"{key}: {one_line(str(getattr(release, field)))}")
     lines.append(f"Time: {release.time.strftime(_TIME)}")
-    lines += [f"Evidence: {_line(item)}" for item in release.evidence]
-    lines += [f"Gate: {_line(item)}" for item in release.gate]
+    lines += [f"Evidence: {one_line(item)}" for item in release.evidence]
+    lines += [f"Gate: {one_line(item)}" for item in release.gate]
     if release.override:
-        lines.append(f"Override: {_line(release.override)}")
+        lines.append(f"Override: {one_line(release.override)}")
     return "\n".join(lines) + "\n"
 
 
@@ -57,7 +66,7 @@ def parse(tag: str, text: str) -> Release | None:
     for line in text.splitlines()[1:]:
         key, colon, value = line.partition(": ")
         if colon:
-            found.setdefault(key, []).append(value)
+            found.setdefault(key, []).append(one_line(value))
     try:
         return Release(
             tag=tag,
@@ -80,8 +89,3 @@ _FIELDS = {
     "Equality": "equality",
     "Plan": "plan",
 }
-
-
-def _line(text: str) -> str:
-    """Keep a value on its line: what it says could otherwise pass for another key."""
-    return " ".join(text.split())

@@ -1,6 +1,6 @@
 """Make the README's pictures anew: tell the demo, open Dagster's UI on it, let Chromium look.
 
-    python docs/screenshots.py        (needs chromium on PATH)
+python docs/screenshots.py        (needs chromium on PATH)
 """
 
 from __future__ import annotations
@@ -22,11 +22,21 @@ PAGES = {
     "asset-graph": f"/locations/{daemon.DEFINITIONS}/asset-groups/shop",
     "failed-staging-run": "/assets/shop/staging?view=checks&checkDetail=run",
 }
-CHROMIUM = (
-    "chromium --headless --no-sandbox --disable-gpu --disable-dev-shm-usage --disable-quic"
-    " --no-first-run --disable-background-networking --disable-component-update --disable-sync"
-    " --hide-scrollbars --window-size=1500,800 --virtual-time-budget=60000"
-).split()
+CHROMIUM = [
+    "chromium",
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--hide-scrollbars",
+    "--window-size=1500,800",
+    "--virtual-time-budget=60000",
+]
 
 
 def main() -> None:
@@ -51,19 +61,24 @@ def main() -> None:
                     check=True,
                     capture_output=True,
                 )
-                print(IMAGES / f"{name}.png")
 
 
 def wait_for_server() -> None:
     """Wait until the webserver answers."""
-    for _ in range(200):
-        try:
-            urllib.request.urlopen(f"http://127.0.0.1:{PORT}/server_info", timeout=5).close()
-        except OSError:
-            time.sleep(0.3)
-        else:
-            return
-    raise TimeoutError
+    end = time.monotonic() + 60
+    while not answers():
+        if time.monotonic() > end:
+            raise TimeoutError
+        time.sleep(0.3)
+
+
+def answers() -> bool:
+    """Say whether the webserver answers."""
+    try:
+        urllib.request.urlopen(f"http://127.0.0.1:{PORT}/server_info", timeout=5).close()
+    except OSError:
+        return False
+    return True
 
 
 if __name__ == "__main__":

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from dataops_dagster import config, promotion
-from dataops_dagster.git import Store
 from dataops_dagster.model import Evidence, Outcome, Project
+from dataops_dagster.store import Store
 from tests.repositories import Workspace, make_workspace
 from tests.smart_http import SmartHttpServer
 
@@ -119,11 +119,9 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def empty_shop(tmp_path: Path) -> Iterator[Shop]:
+def empty_shop(tmp_path: Path) -> Shop:
     """Three workspaces without a commit."""
-    shop = make_shop(tmp_path)
-    yield shop
-    shop.store.close()
+    return make_shop(tmp_path)
 
 
 PROJECT_FILES = {

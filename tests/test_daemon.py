@@ -16,12 +16,12 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from tests.repositories import git
 
 from dataops_dagster import config, promotion
 from dataops_dagster.demo import daemon, meltano
 from dataops_dagster.demo.world import World, commit, create
 from dataops_dagster.orchestration.instance import HomeInstance
+from tests.repositories import git
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("daemon")]
 
@@ -89,7 +89,7 @@ def test_the_demos_production_holds_the_tested_tree_and_the_release_tag(told):
     (tag,) = git(prod, "tag", "--list").splitlines()
     assert git(prod, "rev-parse", f"{tag}^{{commit}}") == git(prod, "rev-parse", "main")
     record = git(prod, "for-each-ref", "--format=%(contents)", f"refs/tags/{tag}")
-    tested = re.search(r"^Evidence: staging (\w+) passed in staging, run ", record, re.M)[1]
+    tested = re.search(r"^Evidence: staging (\w+) passed in staging, run ", record, re.MULTILINE)[1]
     assert git(prod, "rev-parse", "main^{tree}") == git(staging, "rev-parse", f"{tested}^{{tree}}")
 
 
@@ -107,7 +107,7 @@ def test_the_demos_platform_serves_the_promoted_commit_deployed_once(told):
     world, _ = told
     head = git(world.repository("prod"), "rev-parse", "main")
     assert (world.platform / "prod" / "deployments.log").read_text() == f"{head}\n"
-    assert os.readlink(world.platform / "prod" / "current") == head
+    assert (world.platform / "prod" / "current").readlink() == Path(head)
 
 
 def test_nothing_of_the_demo_runs_when_it_is_over(told):

@@ -16,10 +16,10 @@ from dataops_dagster import config, promotion
 from dataops_dagster.demo import daemon, meltano
 from dataops_dagster.demo.world import World, commit, create, git
 from dataops_dagster.errors import ConfigError, ToolError
-from dataops_dagster.folders import cache_folder
-from dataops_dagster.git import Access, Store
+from dataops_dagster.git import Access
 from dataops_dagster.model import Evidence, Outcome, Project
 from dataops_dagster.orchestration.instance import HomeInstance
+from dataops_dagster.store import store_of
 
 _STEP_SECONDS = 120.0
 _T = TypeVar("_T")
@@ -82,9 +82,9 @@ class Story:
         """Return the workspace's head once it contains a commit of dev."""
         head = self._head(name)
         workspace = self.project.workspaces[name]
-        with Store(cache_folder(), self.project.name) as store:
-            store.fetch(Access.of(self.project, workspace), workspace.branch, head)
-            return head if store.has(commit_) and store.contains(head, commit_) else None
+        store = store_of(self.project)
+        store.fetch(Access.of(self.project, workspace), workspace.branch, head)
+        return head if store.has(commit_) and store.contains(head, commit_) else None
 
     def _evidence(self, commit_: str) -> Evidence | None:
         found = self.instance.find(self.project.name, "staging", "staging", [commit_])

@@ -11,11 +11,16 @@ from pydantic import Field
 
 from dataops_dagster import execution, promotion
 from dataops_dagster.errors import DataOpsError
-from dataops_dagster.folders import cache_folder
-from dataops_dagster.git import Store
 from dataops_dagster.model import Project, Workspace
 from dataops_dagster.orchestration import naming, records
-from dataops_dagster.orchestration.ops import answered_errors, fetch_op, plan_op, publish_op
+from dataops_dagster.orchestration.ops import (
+    answered_errors,
+    fetch_op,
+    known_names,
+    plan_op,
+    publish_op,
+)
+from dataops_dagster.store import Store, store_of
 
 
 def source_assets(project: Project) -> dg.AssetsDefinition:
@@ -106,9 +111,11 @@ def deployment_assets(project: Project) -> list[dg.AssetsDefinition]:
     def deploy(
         context: dg.AssetExecutionContext, config: DeployConfig
     ) -> Iterator[dg.MaterializeResult[Any]]:
+        known_names(config.commits, deploying)
         for key in context.selected_asset_keys:
             workspace = deploying[key.path[-2]]
-            with answered_errors(), Store(cache_folder(), project.name) as store:
+            store = store_of(project)
+            with answered_errors():
                 yield _deploy(context, project, workspace, config, store)
 
     return [deploy]
@@ -122,7 +129,7 @@ def _deploy(
     store: Store,
 ) -> dg.MaterializeResult[Any]:
     assert workspace.deploy
-    commit = config.commits.get(workspace.name) or head_of(project, workspace)
+    commit = execution.pin(project, workspace, config.commits.get(workspace.name), store=store)
     key = naming.deployment_key(project.name, workspace.name)
     tag, value = naming.deployment_tag(project.name, workspace.name, commit)
     context.instance.add_run_tags(context.run.run_id, {tag: value})
@@ -160,18 +167,6 @@ def _deploy(
         data_version=dg.DataVersion(commit),
         metadata={**told, records.OUTCOME: "deployed"},
     )
-
-
-def head_of(project: Project, workspace: Workspace) -> str:
-    """Look up the commit a workspace is at; raises `Failure` for a branch that is not there."""
-    head = promotion.look_up(project, workspace)
-    if head.commit is None:
-        raise dg.Failure(
-            f"{workspace.name} has no branch {workspace.branch}\n"
-            f"hint: push to it first, or mend workspaces.{workspace.name}.branch",
-            allow_retries=False,
-        )
-    return head.commit
 
 
 def _kinds(workspace: Workspace) -> set[str]:

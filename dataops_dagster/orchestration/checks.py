@@ -8,12 +8,10 @@ import dagster as dg
 from pydantic import Field
 
 from dataops_dagster import execution
-from dataops_dagster.folders import cache_folder
-from dataops_dagster.git import Store
 from dataops_dagster.model import Project, Workspace
 from dataops_dagster.orchestration import naming, records
-from dataops_dagster.orchestration.assets import head_of
-from dataops_dagster.orchestration.ops import answered_errors
+from dataops_dagster.orchestration.ops import answered_errors, known_names
+from dataops_dagster.store import Store, store_of
 
 
 class RunConfig(dg.Config):
@@ -45,10 +43,12 @@ def run_checks(project: Project) -> list[dg.AssetChecksDefinition]:
     def run(
         context: dg.AssetCheckExecutionContext, config: RunConfig
     ) -> Iterator[dg.AssetCheckResult]:
+        known_names(config.commits, runnable)
         failures = []
         for key in sorted(context.selected_asset_check_keys):
             workspace = runnable[key.asset_key.path[-1]]
-            with answered_errors(), Store(cache_folder(), project.name) as store:
+            store = store_of(project)
+            with answered_errors():
                 result = _run(context, project, workspace, config, store)
             yield result
             if not result.passed:
@@ -69,7 +69,7 @@ def _run(
     store: Store,
 ) -> dg.AssetCheckResult:
     assert workspace.run
-    commit = config.commits.get(workspace.name) or head_of(project, workspace)
+    commit = execution.pin(project, workspace, config.commits.get(workspace.name), store=store)
     run_id = context.run.run_id
     # Before the work begins, so that others can see that it is under way.
     key, value = naming.run_tag(project.name, workspace.name, commit, workspace.environment)

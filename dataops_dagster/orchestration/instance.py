@@ -12,11 +12,10 @@ import dagster as dg
 
 from dataops_dagster import promotion
 from dataops_dagster.errors import ConfigError
-from dataops_dagster.folders import cache_folder
-from dataops_dagster.git import Store
 from dataops_dagster.model import Evidence, Project
 from dataops_dagster.orchestration.records import InstanceEvidence, deployed
 from dataops_dagster.orchestration.requests import Due, Observer
+from dataops_dagster.store import store_of
 
 
 class HomeInstance:
@@ -47,6 +46,6 @@ class HomeInstance:
     def due(self, project: Project) -> Due:
         """Return what the sensor would ask for now, and its reasons; asks for nothing."""
         heads = promotion.look_up_all(project)
-        with Store(cache_folder(), project.name) as store:
-            now = datetime.now(timezone.utc)
-            return Observer(project, self.instance, store, now).due(heads)
+        store = store_of(project)
+        now = datetime.now(timezone.utc)
+        return Observer(project, self.instance, store, now).due(heads)

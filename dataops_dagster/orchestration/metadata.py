@@ -13,13 +13,14 @@ import dagster as dg
 
 from dataops_dagster.model import Plan, Release, Verdict
 from dataops_dagster.orchestration import records
+from dataops_dagster.text import inert
 
 _ROWS = 50
 
 
 def escape(text: str) -> str:
     """Make text inert in Markdown and HTML."""
-    escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    escaped = inert(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"([\\`*_{}\[\]()#+!|~])", r"\\\1", escaped).replace("://", ":&#47;/")
 
 

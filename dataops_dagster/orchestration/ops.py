@@ -3,7 +3,7 @@
 # No `from __future__ import annotations` here: Dagster reads annotations as objects.
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timezone
 from typing import Any
 
@@ -12,8 +12,6 @@ from typing_extensions import assert_never
 
 from dataops_dagster import promotion
 from dataops_dagster.errors import DataOpsError, ToolError
-from dataops_dagster.folders import cache_folder
-from dataops_dagster.git import Store
 from dataops_dagster.model import (
     Conflicted,
     Considered,
@@ -28,6 +26,8 @@ from dataops_dagster.model import (
     Workspace,
 )
 from dataops_dagster.orchestration import metadata, naming, records
+from dataops_dagster.store import store_of
+from dataops_dagster.text import one_line
 
 # What one op tells the next is a few words; the user's own I/O manager, which may be a
 # warehouse, is no place for them.
@@ -52,6 +52,17 @@ def answered_errors() -> Iterator[None]:
         if isinstance(error, ToolError) and error.retryable:
             raise dg.RetryRequested(max_retries=3, seconds_to_wait=2) from error
         raise dg.Failure(str(error), allow_retries=False) from None
+
+
+def known_names(given: Iterable[str], known: Iterable[str]) -> None:
+    """Refuse a run configuration that names a workspace which is not there: a typing error."""
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        raise dg.Failure(
+            f"commits: there is no workspace {', '.join(unknown)} here\n"
+            f"hint: name {', '.join(sorted(known))}",
+            allow_retries=False,
+        )
 
 
 def refuse(answer: Held | Rejected | Conflicted | Raced) -> dg.Failure:
@@ -89,13 +100,13 @@ def fetch_op(project: Project, target: Workspace) -> dg.OpDefinition:
         out=dg.Out(dict, io_manager_key=IO_MANAGER_KEY),
     )
     def fetch(context: dg.OpExecutionContext, config: PromoteConfig) -> dict[str, Any]:
-        if config.override_gate and not config.reason.strip():
+        if config.override_gate and not one_line(config.reason):
             raise dg.Failure(
                 "override_gate needs a reason, which is recorded in the release\n"
                 "hint: set reason: to why the gate may be passed over",
                 allow_retries=False,
             )
-        reason = config.reason.strip() if config.override_gate else None
+        reason = one_line(config.reason) if config.override_gate else None
         pinned = {"commit": config.commit, "dry_run": config.dry_run, "override": reason}
         match _consider(context, project, target, pinned):
             case Ready(plan):
@@ -163,7 +174,8 @@ def publish_op(project: Project, target: Workspace) -> dg.OpDefinition:
     def publish(
         context: dg.OpExecutionContext, pinned: dict[str, Any]
     ) -> Iterator[dg.MaterializeResult[Any]]:
-        with answered_errors(), Store(cache_folder(), project.name) as store:
+        store = store_of(project)
+        with answered_errors():
             answer = promotion.promote(
                 project,
                 target,
@@ -202,7 +214,8 @@ def publish_op(project: Project, target: Workspace) -> dg.OpDefinition:
 def _consider(
     context: dg.OpExecutionContext, project: Project, target: Workspace, pinned: dict[str, Any]
 ) -> Considered:
-    with answered_errors(), Store(cache_folder(), project.name) as store:
+    store = store_of(project)
+    with answered_errors():
         return promotion.consider(
             project,
             target,

@@ -16,7 +16,6 @@ from typing_extensions import assert_never
 
 from dataops_dagster import promotion
 from dataops_dagster.errors import DataOpsError
-from dataops_dagster.git import Store
 from dataops_dagster.model import (
     Conflicted,
     Held,
@@ -29,12 +28,16 @@ from dataops_dagster.model import (
 )
 from dataops_dagster.orchestration import naming, records
 from dataops_dagster.promotion import Head
+from dataops_dagster.store import Store
 
 ATTEMPTS = 3
 """How many runs of ours may end without an answer before a person has to look."""
 
 MARGIN = timedelta(minutes=5)
 """What a run may take beyond its step's deadline: starting, fetching, pushing."""
+
+PROMOTION = timedelta(minutes=30)
+"""What a promotion may take; the first one fetches whole repositories."""
 
 Heads = Mapping[str, Head | DataOpsError]
 
@@ -141,7 +144,7 @@ class Observer:
             # The plan is part of the key: another head of the target is another promotion.
             key=f"promote {target.name} {plan.digest}",
             what=f"the promotion of {plan.upstream_commit[:12]}",
-            limit=MARGIN,
+            limit=PROMOTION,
             request=lambda **more: dg.RunRequest(
                 job_name=naming.promote_job(self.project.name),
                 asset_selection=[naming.asset_key(self.project.name, target.name)],

@@ -8,11 +8,10 @@ import dagster as dg
 
 from dataops_dagster import promotion
 from dataops_dagster.errors import DataOpsError
-from dataops_dagster.folders import cache_folder
-from dataops_dagster.git import Store
 from dataops_dagster.model import Project, Workspace
 from dataops_dagster.orchestration import naming
 from dataops_dagster.orchestration.requests import Observer, Wait, schedules_of
+from dataops_dagster.store import store_of
 
 _JOBS = {"promote": naming.promote_job, "run": naming.run_job, "deploy": naming.deploy_job}
 
@@ -37,17 +36,17 @@ def _schedule(
     )
     def clock(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         heads = promotion.look_up_all(project, filter(None, (workspace.name, workspace.upstream)))
-        with Store(cache_folder(), project.name) as store:
-            observer = Observer(project, context.instance, store, datetime.now(timezone.utc))
-            decide = {
-                "promote": observer.promotion,
-                "deploy": observer.deployment,
-                "run": observer.scheduled_run,
-            }[verb]
-            try:
-                found = decide(workspace, heads)
-            except DataOpsError as error:
-                found = Wait(f"could not find out: {error}")
+        store = store_of(project)
+        observer = Observer(project, context.instance, store, datetime.now(timezone.utc))
+        decide = {
+            "promote": observer.promotion,
+            "deploy": observer.deployment,
+            "run": observer.scheduled_run,
+        }[verb]
+        try:
+            found = decide(workspace, heads)
+        except DataOpsError as error:
+            found = Wait(f"could not find out: {error}")
         if isinstance(found, Wait):
             return dg.SkipReason(f"{workspace.name}: {found.reason}")
         return found

@@ -10,11 +10,10 @@ import dagster as dg
 
 from dataops_dagster import promotion
 from dataops_dagster.errors import DataOpsError
-from dataops_dagster.folders import cache_folder
-from dataops_dagster.git import Store
 from dataops_dagster.model import Project
 from dataops_dagster.orchestration import naming, records
 from dataops_dagster.orchestration.requests import Heads, Observer
+from dataops_dagster.store import store_of
 
 
 def heads_sensor(project: Project) -> dg.SensorDefinition:
@@ -91,9 +90,9 @@ def gates_sensor(project: Project, jobs: Sequence[Any]) -> dg.SensorDefinition:
     )
     def gates(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         heads = promotion.look_up_all(project)
-        with Store(cache_folder(), project.name) as store:
-            observer = Observer(project, context.instance, store, datetime.now(timezone.utc))
-            due = observer.due(heads)
+        store = store_of(project)
+        observer = Observer(project, context.instance, store, datetime.now(timezone.utc))
+        due = observer.due(heads)
         for reason in due.reasons:
             context.log.info(reason)
         return due.result()

@@ -109,4 +109,5 @@ def run_program(
         ending = f"ended with exit code {done.code}"
     passed = done.code == 0 and not done.timed_out
     detail = ending if passed else ": ".join([ending, *([" / ".join(last)] if last else [])])
-    return Result(passed, " ".join(arguments), detail)
+    ran = " ".join([Path(arguments[0]).name, *arguments[1:]])
+    return Result(passed, ran, detail)

@@ -1,0 +1,376 @@
+"""A project's bare cache: reads history, merges without a work tree, publishes by compare-and-swap.
+
+Deleting it at any time costs a fetch, nothing else; a broken one is made anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from dataops_dagster import process
+from dataops_dagster.errors import ToolError
+from dataops_dagster.folders import cache_folder
+from dataops_dagster.git import (
+    NETWORK_SECONDS,
+    Access,
+    HardenedGit,
+    branch_ref,
+    error_of,
+    object_id,
+)
+from dataops_dagster.model import Change, Commit, Project
+from dataops_dagster.text import inert
+
+# Attributes inside a repository may not change a merge (merge=union defeats -X theirs) or an
+# export; these lines outrank them.
+_ATTRIBUTES = (
+    "* !merge !conflict-marker-size !diff !filter !ident !text !eol !crlf"
+    " !working-tree-encoding !export-ignore !export-subst\n"
+)
+_EMAIL = "dataops@localhost"
+_REASON_LINES = 10
+
+_MOVED = re.compile(
+    r"stale info|non-fast-forward|fetch first|already exists|cannot lock ref"
+    r"|failed to (update|lock)|incorrect old value"
+)
+# What git says of a cache that a crash or a disk left broken, or locked by a process that is gone.
+_BROKEN = re.compile(
+    r"not a git repository: |\.lock': File exists|object file \S+ is empty|is corrupt"
+    r"|bad object|unable to read (tree|sha1 file)|did not receive expected object"
+    r"|packfile \S+ (cannot be accessed|index unavailable)|missing (blob|tree|commit)"
+)
+
+
+@dataclass(frozen=True)
+class Merged:
+    """A merge's tree, and the paths where a conflict was settled for the other side."""
+
+    tree: str
+    overwrites: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Unmerged:
+    """Paths that no content merge can settle: deleted, replaced or renamed on one side."""
+
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PushRejected:
+    """The server did not take the push; `moved` says that the branch is not where it was."""
+
+    reason: str
+    moved: bool
+
+
+class Store:
+    """A bare cache of one project's repositories: what they share is fetched once."""
+
+    def __init__(self, root: Path, project: str) -> None:
+        self.folder = root / f"{project}.git"
+        self._lock = FileLock(f"{self.folder}.lock", timeout=NETWORK_SECONDS)
+
+    @cached_property
+    def _command(self) -> HardenedGit:
+        if not (self.folder / "HEAD").exists():
+            self.folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with self._lock:
+                if not (self.folder / "HEAD").exists():
+                    self._make()
+        git = HardenedGit()
+        git.update_environment(GIT_DIR=str(self.folder))
+        return git
+
+    def _make(self) -> None:
+        """Make the cache aside and move it into place whole: a crash leaves no half of it."""
+        for leftover in self.folder.parent.glob("making-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        fresh = Path(tempfile.mkdtemp(dir=self.folder.parent, prefix="making-"))
+        HardenedGit().command("init", "--quiet", "--bare", "--template=", str(fresh))
+        (fresh / "info").mkdir(exist_ok=True)
+        (fresh / "info" / "attributes").write_text(_ATTRIBUTES)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        fresh.rename(self.folder)
+
+    def _git(self, *arguments: str, **options: Any) -> process.Completed:
+        """Run git in the cache; one that turns out broken is made anew, for the next attempt."""
+        try:
+            return self._command.command(*arguments, **options)
+        except ToolError as error:
+            if not _BROKEN.search(error.tail):
+                raise
+            with self._lock:
+                self._make()
+            raise ToolError(
+                error.command,
+                error.code,
+                error.tail,
+                retryable=True,
+                hint=f"the cache {self.folder} was broken and is made anew",
+            ) from None
+
+    def _text(self, *arguments: str, **options: Any) -> str:
+        return self._git(*arguments, **options).stdout.decode("utf-8", "replace").strip("\n")
+
+    # --- reading ------------------------------------------------------------------------------
+
+    def has(self, commit: str) -> bool:
+        """Say whether the commit is in the cache."""
+        return self._git("cat-file", "-e", f"{commit}^{{commit}}", allow=(0, 1, 128)).code == 0
+
+    def fetch(self, access: Access, branch: str, commit: str) -> None:
+        """Bring a workspace's branch into the cache; it must contain `commit` then."""
+        if self.has(commit):
+            return
+        # Flat: a branch `a` may have become a folder of branches, `a/b`.
+        origin = hashlib.sha256(f"{access.url} {branch}".encode()).hexdigest()[:32]
+        self._fetch(access, f"+{branch_ref(branch)}:refs/dataops/{origin}")
+        if not self.has(commit):
+            raise ToolError(
+                f"git fetch for {access.where}",
+                0,
+                f"{branch} no longer contains {commit}",
+                retryable=True,
+            )
+
+    def fetch_tags(self, access: Access, prefix: str) -> None:
+        """Bring the tags below `prefix` into the cache, and drop those that are gone."""
+        self._fetch(access, f"+{prefix}/*:{prefix}/*", "--prune")
+
+    def _fetch(self, access: Access, refspec: str, *options: str) -> None:
+        options = ("--quiet", "--no-tags", "--no-write-fetch-head", *options)
+        arguments = ("fetch", *options, "--end-of-options", access.url, refspec)
+        with self._lock:
+            try:
+                self._git(*arguments, access=access)
+            except ToolError as error:
+                if not _BROKEN.search(error.tail):
+                    raise
+                self._git(*arguments, access=access)  # now into a new cache
+
+    def commit(self, id_: str) -> Commit:
+        """Read one commit."""
+        return self.commits([id_])[0]
+
+    def commits(self, ids: Sequence[str]) -> tuple[Commit, ...]:
+        """Read commits; what is not in the encoding they declare is replaced, not refused."""
+        if not ids:
+            return ()
+        listed = self._text(
+            "log",
+            "-z",
+            "--no-walk=unsorted",
+            "--encoding=UTF-8",
+            "--no-show-signature",
+            "--format=%H%n%T%n%P%n%ct%n%an%n%s",
+            "--end-of-options",
+            *ids,
+        )
+        return tuple(map(_commit, listed.rstrip("\0").split("\0")))
+
+    def missing_from(self, base: str | None, tip: str, *, limit: int) -> list[str]:
+        """Return ids of at most `limit` commits of `tip` that `base` lacks, newest first."""
+        exclude = [f"^{base}"] if base else []
+        listed = self._text("rev-list", "--topo-order", f"--max-count={limit}", tip, *exclude)
+        return listed.split()
+
+    def contains(self, tip: str, commit: str) -> bool:
+        """Say whether `commit` is `tip` or an ancestor of it."""
+        done = self._git("merge-base", "--is-ancestor", commit, tip, allow=(0, 1))
+        return done.code == 0
+
+    def related(self, one: str, other: str) -> bool:
+        """Say whether two commits share history."""
+        if self._git("merge-base", one, other, allow=(0, 1)).code == 0:
+            return True
+        # With a missing commit git before 2.44 also answers "none"; only a full walk proves it.
+        self._git("rev-list", "--count", one, other)
+        return False
+
+    def changes(self, before: str | None, after: str) -> tuple[Change, ...]:
+        """Compare two trees (None is the empty one), path by path, without rename detection."""
+        old = before or self._text("hash-object", "-t", "tree", "/dev/null")
+        listed = self._git("diff-tree", "-r", "-z", "--name-status", "--no-renames", old, after)
+        fields = listed.stdout.decode("utf-8", "backslashreplace").split("\0")
+        return tuple(
+            Change(status, inert(path))
+            for status, path in zip(fields[::2], fields[1::2], strict=False)
+        )
+
+    def tags(self, prefix: str) -> Iterator[tuple[str, str]]:
+        """Yield name and message of the annotated tags below `prefix` that are in the cache."""
+        form = "--format=%(objecttype)%00%(refname)%00%(contents)%00"
+        fields = self._text("for-each-ref", form, prefix).split("\0")
+        for kind, name, message in zip(fields[::3], fields[1::3], fields[2::3], strict=False):
+            if kind.strip() == "tag":
+                yield name.removeprefix("refs/tags/"), message
+
+    # --- writing into the cache ---------------------------------------------------------------
+
+    def merge(self, ours: str, theirs: str) -> Merged | Unmerged:
+        """Merge as `git merge -X theirs --allow-unrelated-histories` would, without a work tree."""
+        done = self._git(
+            "merge-tree",
+            "--write-tree",
+            "--allow-unrelated-histories",
+            "--no-messages",
+            "--name-only",
+            "-z",
+            ours,
+            theirs,
+            allow=(0, 1),
+        )
+        tree, *names = _paths(done)
+        if done.code == 0:
+            return Merged(object_id(tree), ())
+        return self._merge_theirs(ours, theirs, names)
+
+    def _merge_theirs(self, ours: str, theirs: str, conflicts: Iterable[str]) -> Merged | Unmerged:
+        """Let the real merge settle the conflicts, in an index whose every path is sparse.
+
+        merge-tree takes no -X before git 2.44. Only conflicted files are ever written, and only
+        into a folder that goes with this call.
+        """
+        with tempfile.TemporaryDirectory(prefix="dataops-merge-") as folder:
+            scratch = Path(folder)
+            for name in ("refs", "tree", "info"):
+                (scratch / name).mkdir()
+            (scratch / "HEAD").write_text(f"{ours}\n")
+            (scratch / "info" / "attributes").write_text(_ATTRIBUTES)
+            (scratch / "info" / "sparse-checkout").write_text("!/*\n")
+            (scratch / "config").write_text("[core]\n\tsparseCheckout = true\n\tbare = false\n")
+            env = {
+                "GIT_DIR": folder,
+                "GIT_WORK_TREE": str(scratch / "tree"),
+                "GIT_OBJECT_DIRECTORY": str(self.folder / "objects"),
+                **_identity("dataops", 0),
+            }
+            self._git("read-tree", "-m", "-u", "HEAD", env=env)
+            done = self._git(
+                "merge",
+                "--quiet",
+                "--no-commit",
+                "--no-ff",
+                "--strategy-option=theirs",
+                "--allow-unrelated-histories",
+                "--end-of-options",
+                theirs,
+                env=env,
+                allow=(0, 1),
+            )
+            unmerged = _paths(self._git("ls-files", "--unmerged", "-z", env=env))
+            if unmerged:
+                return Unmerged(_shown(entry.partition("\t")[2] for entry in unmerged))
+            if done.code:
+                raise error_of("merge", done, None)
+            tree = self._text("write-tree", env=env)
+        return Merged(object_id(tree), _shown(conflicts))
+
+    def write_commit(
+        self, tree: str, parents: Sequence[str], message: str, *, name: str, time: int
+    ) -> str:
+        """Write a commit whose id depends on nothing but these arguments."""
+        options = [word for parent in parents for word in ("-p", parent)]
+        env = _identity(name, time)
+        return object_id(self._text("commit-tree", tree, *options, stdin=message.encode(), env=env))
+
+    def write_tag(self, tag: str, commit: str, message: str, *, name: str, time: int) -> str:
+        """Write an annotated tag object without a ref; returns its id."""
+        identity = f"{name} <{_EMAIL}> {time} +0000"
+        text = f"object {commit}\ntype commit\ntag {tag}\ntagger {identity}\n\n{message}"
+        return object_id(self._text("mktag", stdin=text.encode()))
+
+    # --- writing to the server ----------------------------------------------------------------
+
+    def publish(
+        self, access: Access, branch: str, *, base: str | None, commit: str, tags: dict[str, str]
+    ) -> PushRejected | None:
+        """Move the branch from `base` to `commit` and record `tags` (name to id), or nothing.
+
+        A compare-and-swap: the lease names the one head for which the push may happen, and
+        `commit` descends from it, so the branch only ever moves forward.
+        """
+        ref = branch_ref(branch)
+        done = self._git(
+            "push",
+            "--porcelain",
+            "--atomic",
+            f"--force-with-lease={ref}:{base or ''}",
+            "--end-of-options",
+            access.url,
+            f"{commit}:{ref}",
+            *(f"{id_}:refs/tags/{name}" for name, id_ in tags.items()),
+            access=access,
+            allow=(0, 1),
+        )
+        lines = done.stdout.decode("utf-8", "replace").splitlines()
+        refused = [inert(line.split("\t")[2]) for line in lines if line.startswith("!")]
+        if not refused and done.code == 0:
+            return None
+        if not refused:
+            raise error_of("push", done, access)
+        moved = any(_MOVED.search(reason) for reason in refused)
+        return PushRejected("; ".join([*dict.fromkeys(refused), *_said(done)]), moved)
+
+    # --- files --------------------------------------------------------------------------------
+
+    def export(self, commit: str, folder: Path) -> None:
+        """Write the commit's files into an empty folder, without anything of git's own."""
+        with tempfile.TemporaryDirectory(prefix="dataops-export-") as scratch:
+            env = {"GIT_INDEX_FILE": f"{scratch}/index", "GIT_WORK_TREE": str(folder)}
+            self._git("read-tree", commit, env=env)
+            self._git("checkout-index", "--all", "--quiet", env=env)
+
+
+def store_of(project: Project) -> Store:
+    """Return a project's cache on this machine."""
+    return Store(cache_folder(), project.name)
+
+
+def _commit(record: str) -> Commit:
+    id_, tree, parents, time, author, subject = record.split("\n", 5)
+    return Commit(
+        id=id_,
+        tree=tree,
+        author=inert(author)[:200],
+        subject=inert(subject)[:200],
+        time=int(time),
+        parents=tuple(parents.split()),
+    )
+
+
+def _paths(done: process.Completed) -> list[str]:
+    """Split NUL-separated output; bytes that are no UTF-8 stay readable."""
+    return [p for p in done.stdout.decode("utf-8", "backslashreplace").split("\0") if p]
+
+
+def _shown(paths: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted({inert(path) for path in paths}))
+
+
+def _said(done: process.Completed) -> list[str]:
+    """Return what the server's hooks said."""
+    lines = done.stderr.decode("utf-8", "replace").splitlines()
+    told = [inert(line).strip() for line in lines if line.startswith("remote:")]
+    return [line for line in told if line != "remote:"][:_REASON_LINES]
+
+
+def _identity(name: str, time: int) -> dict[str, str]:
+    values = {"NAME": name, "EMAIL": _EMAIL, "DATE": f"@{time} +0000"}
+    return {
+        f"GIT_{role}_{key}": value
+        for role in ("AUTHOR", "COMMITTER")
+        for key, value in values.items()
+    }

@@ -1,0 +1,15 @@
+"""Text from repositories, servers and programs, made inert before anybody reads it; pure."""
+
+from __future__ import annotations
+
+_BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def inert(text: str) -> str:
+    """Drop what could steer a terminal or reorder text: control, escape and bidi characters."""
+    return "".join(c for c in text if c == "\t" or (c.isprintable() and c not in _BIDI))
+
+
+def one_line(text: str) -> str:
+    """Keep text on its line and inert: what it says could otherwise pass for another line."""
+    return inert(" ".join(text.split()))
