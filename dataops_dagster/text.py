@@ -12,4 +12,4 @@ def inert(text: str) -> str:
 
 def one_line(text: str) -> str:
     """Keep text on its line and inert: what it says could otherwise pass for another line."""
-    return inert(" ".join(text.split()))
+    return " ".join(filter(None, map(inert, text.split())))
