@@ -85,6 +85,8 @@ def run(program: Path, *arguments: str) -> None:
     env = dict(os.environ)
     # Modules that are not kept compiled are compiled again by each of Dagster's processes.
     env.pop("PYTHONDONTWRITEBYTECODE", None)
+    # As pip does: trust what this machine trusts, and take packages from where it takes them.
+    env.setdefault("UV_SYSTEM_CERTS", "true")
     if "PIP_INDEX_URL" in env:
         env.setdefault("UV_DEFAULT_INDEX", env["PIP_INDEX_URL"])
     subprocess.run([str(program), *arguments], cwd=ROOT, env=env, check=True)

@@ -56,9 +56,8 @@ def _run(arguments: list[str], on_line: Callable[[str], None]) -> None:
         last[:] = [*last[-20:], line]
         on_line(line)
 
-    done = process.run(
-        arguments, env=process.environment(allowed, {}), deadline=_INSTALL_SECONDS, on_line=note
-    )
+    env = process.environment(allowed, {"UV_SYSTEM_CERTS": "true"})
+    done = process.run(arguments, env=env, deadline=_INSTALL_SECONDS, on_line=note)
     if done.code:
         raise ToolError(
             " ".join(arguments),
