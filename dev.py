@@ -31,8 +31,12 @@ def main(arguments: list[str]) -> int:
     environment = ROOT / (".venv-lowest" if task == "lowest" else ".venv")
     try:
         install(environment, GROUPS[task], lowest=task == "lowest")
-        for command in commands(task, rest):
+        *first, last = commands(task, rest)
+        for command in first:
             run(environment / "bin" / command[0], *command[1:])
+        # In our place, so that Ctrl-C reaches it alone and it can end what it started.
+        os.chdir(ROOT)
+        os.execve(environment / "bin" / last[0], last, child_environment())
     except subprocess.CalledProcessError as failed:
         return failed.returncode or 1
     except KeyboardInterrupt:
@@ -82,6 +86,11 @@ def install(environment: Path, groups: list[str], *, lowest: bool) -> None:
 
 def run(program: Path, *arguments: str) -> None:
     """Run a program in the project's folder; raises `CalledProcessError`."""
+    subprocess.run([str(program), *arguments], cwd=ROOT, env=child_environment(), check=True)
+
+
+def child_environment() -> dict[str, str]:
+    """Return our environment as installers and Dagster's processes want it."""
     env = dict(os.environ)
     # Modules that are not kept compiled are compiled again by each of Dagster's processes.
     env.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -89,7 +98,7 @@ def run(program: Path, *arguments: str) -> None:
     env.setdefault("UV_SYSTEM_CERTS", "true")
     if "PIP_INDEX_URL" in env:
         env.setdefault("UV_DEFAULT_INDEX", env["PIP_INDEX_URL"])
-    subprocess.run([str(program), *arguments], cwd=ROOT, env=env, check=True)
+    return env
 
 
 if __name__ == "__main__":

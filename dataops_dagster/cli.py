@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -325,6 +326,10 @@ def demo(session: Session, home: Path, port: int, *, keep_open: bool, reopen: bo
     """Watch a change travel to production, and another that must not."""
     from dataops_dagster.demo import story
 
+    def interrupted(*_: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupted)  # ends as orderly as Ctrl-C
     try:
         if reopen:
             story.reopen(home, session.out, port=port)

@@ -112,7 +112,8 @@ class Story:
 
     def _tell(self, who: str, what: str) -> None:
         passed = time.monotonic() - self.started
-        self.console.print(f"[dim]{passed:5.1f} s[/]  [bold]{who:<8}[/] {escape(what)}")
+        said = f"[dim]{passed:5.1f} s[/]  [bold]{who:<8}[/] {escape(what)}"
+        self.console.print(said, soft_wrap=True)
 
 
 def tell(home: Path, console: Console, *, keep_open: bool, port: int) -> None:
@@ -124,7 +125,7 @@ def tell(home: Path, console: Console, *, keep_open: bool, port: int) -> None:
     console.print(f"three workspaces of the project [bold]shop[/] in {world.home}\n")
     with _daemon(world):
         Story(world, console).tell()
-        console.print(_what_next(world))
+        console.print(_what_next(world), soft_wrap=True)
         if keep_open:
             serve(world, console, port)
 
@@ -154,14 +155,23 @@ def serve(world: World, console: Console, port: int) -> None:
 
 def _what_next(world: World) -> str:
     log = git(world.repository("prod"), "log", "--oneline", "--decorate", "--max-count=3", "main")
+    home = _short(world.home)
+    dataops = _short(Path(daemon.program("dataops")))
+    command = f"DAGSTER_HOME={world.dagster_home} {dataops} --config {home}/dataops.yaml"
     return f"""
 production as plain git sees it:
 [dim]{escape(log)}[/]
 
 look at it:
-  git --git-dir={world.repository("prod")} show --stat main
-  DAGSTER_HOME={world.dagster_home} dataops --config {world.config} status
-  DAGSTER_HOME={world.dagster_home} dataops --config {world.config} log prod
+  git --git-dir={_short(world.repository("prod"))} show --stat main
+  {command} status
+  {command} log prod
 open the UI on the same data:
-  dataops demo --reopen
+  {dataops} demo --reopen --home {home}
 """
+
+
+def _short(path: Path) -> str:
+    """Return a path as one would type it here."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
