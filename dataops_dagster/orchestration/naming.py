@@ -56,6 +56,11 @@ def promotion_op(step: str, project: str, target: str) -> str:
     return f"{step}__{project}__{target}"
 
 
+def pool(project: str, target: str) -> str:
+    """Return the pool of the op that publishes to a target: one at a time, out of politeness."""
+    return f"dataops__{project}__{target}"
+
+
 # A run tag holds everything a look-up needs in one value: Dagster finds one selective tag in
 # milliseconds among 100,000 runs, and two less selective ones in seconds.
 

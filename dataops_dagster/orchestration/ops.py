@@ -169,7 +169,7 @@ def publish_op(project: Project, target: Workspace) -> dg.OpDefinition:
         name=naming.promotion_op("publish", project.name, target.name),
         description=f"Ask the gate again, then move {target.name} to the planned commit.",
         out=dg.Out(dg.Nothing),
-        pool=f"dataops/{project.name}/{target.name}",
+        pool=naming.pool(project.name, target.name),
     )
     def publish(
         context: dg.OpExecutionContext, pinned: dict[str, Any]
