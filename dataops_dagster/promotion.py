@@ -259,7 +259,7 @@ def _plan(
     overwrites: tuple[str, ...] = ()
     if base.commit is None or store.contains(candidate, base.commit):
         commit, tree, time = candidate, tip.tree, tip.time  # a fast-forward
-    elif base.releases and not store.related(base.commit, candidate):
+    elif not store.related(base.commit, candidate) and _was_promoted_to(base, store):
         return Rejected(
             target.name,
             f"{upstream.name} shares no history with {target.name}, which was promoted to before",
@@ -306,6 +306,13 @@ def _plan(
             recorded=release.tag_of(project.name, target.name, commit, time) in base.releases,
         )
     )
+
+
+def _was_promoted_to(base: Head, store: Store) -> bool:
+    """Say whether a release is in the head's history; one from before a reset does not count."""
+    assert base.commit
+    released = set(base.releases.values())
+    return any(store.has(c) and store.contains(base.commit, c) for c in released)
 
 
 def _head(found: Head | DataOpsError) -> Head:

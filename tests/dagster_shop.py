@@ -111,6 +111,16 @@ class DagsterShop:
             )
         )
 
+    def deploy(self, **config) -> dg.ExecuteInProcessResult:
+        """Launch the deploy job for production by hand."""
+        return self.launch(
+            dg.RunRequest(
+                job_name="deploy_shop",
+                asset_selection=[dg.AssetKey(["shop", "prod", "deployment"])],
+                run_config={"ops": {"deploy__shop": {"config": config}}},
+            )
+        )
+
     def latest(self, *key: str) -> dg.AssetMaterialization | None:
         found = self.instance.fetch_materializations(dg.AssetKey(list(key)), limit=1).records
         return found[0].event_log_entry.asset_materialization if found else None

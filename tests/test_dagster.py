@@ -281,6 +281,49 @@ def test_a_run_is_of_the_named_commit_although_the_head_moved_on(dagster_shop: D
     assert evidence.commit == tested
 
 
+def test_a_commit_that_nobody_let_into_production_is_not_deployed_there(in_production: DagsterShop):
+    shop = in_production.shop
+    shop.dev.commit({"broken": ""})
+    in_production.settle()
+    served = in_production.data_version("shop", "prod", "deployment")
+    result = in_production.deploy(commits={"prod": shop.staging.head})
+    assert not result.success
+    said = result.failure_data_for_node("deploy__shop").user_failure_data.description
+    assert f"{shop.staging.head} is not a commit on its branch main" in said
+    assert in_production.data_version("shop", "prod", "deployment") == served
+
+
+@pytest.mark.parametrize("commit", ["main", "HEAD", "-x", "", "0" * 40])
+def test_what_is_no_commit_is_neither_run_nor_promoted(dagster_shop: DagsterShop, commit: str):
+    dagster_shop.launch(dagster_shop.ask()[0])
+    for result, node in (
+        (dagster_shop.run_workspace("staging", commits={"staging": commit}), "run__shop"),
+        (dagster_shop.materialize("prod", commit=commit), "shop__prod.fetch__shop__prod"),
+    ):
+        assert not result.success
+        failure = result.failure_data_for_node(node).user_failure_data
+        assert "hint: name the full id of a commit that is on it" in failure.description
+
+
+def test_a_workspace_that_is_not_there_is_no_silent_default(dagster_shop: DagsterShop):
+    result = dagster_shop.run_workspace("staging", commits={"stagin": "0" * 40})
+    said = result.failure_data_for_node("run__shop").user_failure_data.description
+    assert said == "commits: there is no workspace stagin here\nhint: name staging"
+
+
+def test_a_deployment_is_repeated_only_when_a_person_asks(in_production: DagsterShop):
+    def count() -> int:
+        key = dg.AssetKey(["shop", "prod", "deployment"])
+        records_ = in_production.instance.fetch_materializations(key, limit=10).records
+        outcomes = [r.event_log_entry.asset_materialization.metadata for r in records_]
+        return sum(told["dataops/outcome"].text == "deployed" for told in outcomes)
+
+    assert in_production.deploy().success
+    assert count() == 1
+    assert in_production.deploy(redeploy=True).success
+    assert count() == 2
+
+
 def test_a_server_that_does_not_answer_spoils_only_its_own_workspaces(in_production: DagsterShop):
     shop = in_production.shop
     shop.dev.bare.rename(shop.root / "moved.git")

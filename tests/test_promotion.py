@@ -252,6 +252,23 @@ def test_an_override_lands_and_is_recorded_with_its_reason(shop: Shop):
     assert "overridden (the auditors asked for it)" in release.gate[0]
 
 
+def test_an_override_that_was_not_needed_is_not_recorded(shop: Shop):
+    shop.promote("staging", override=Override("no gate is here"))
+    shop.prove(shop.staging)
+    answer = shop.promote("prod", override=Override("the gate is open"))
+    assert isinstance(answer, Promoted)
+    assert answer.release.override == ""
+    assert answer.release.evidence
+
+
+def test_a_target_that_was_set_back_is_promoted_again_under_its_first_release(promoted_shop: Shop):
+    shop = promoted_shop
+    head, (tag,) = shop.prod.head, shop.prod.tags()
+    git(shop.prod.bare, "update-ref", "refs/heads/main", f"{head}~1")
+    assert isinstance(shop.promote("prod"), Promoted)
+    assert (shop.prod.head, shop.prod.tags()) == (head, [tag])
+
+
 def test_a_pinned_commit_must_be_on_the_upstreams_branch(shop: Shop):
     shop.promote("staging")
     answer = shop.promote("prod", commit="f" * 40)

@@ -1,0 +1,258 @@
+"""The documentation: every example in it is run, and what it lists is what there is."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import subprocess
+import sysconfig
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import dagster as dg
+import pytest
+import yaml
+
+from dataops_dagster import build_dataops_definitions, config, git
+from dataops_dagster.cli import main
+from dataops_dagster.errors import ConfigError
+from tests.conftest import Shop
+
+ROOT = Path(__file__).parent.parent
+DEMO = ROOT / "dataops_dagster" / "demo"
+PAGES = sorted(
+    [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")], key=lambda p: str(p.relative_to(ROOT))
+)
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LANGUAGES = {"console", "python", "sh", "text", "yaml"}
+
+
+@dataclass(frozen=True)
+class Block:
+    """An example in a page."""
+
+    page: str
+    number: int
+    language: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.page}:{self.number}"
+
+
+@cache
+def blocks_of(page: Path) -> list[Block]:
+    found = BLOCK.findall(page.read_text())
+    name = str(page.relative_to(ROOT))
+    return [Block(name, i, language, text) for i, (language, text) in enumerate(found, 1)]
+
+
+BLOCKS = [block for page in PAGES for block in blocks_of(page)]
+
+
+def blocks(language: str, start: str = "") -> list[Block]:
+    return [b for b in BLOCKS if b.language == language and b.text.startswith(start)]
+
+
+def demo_configuration(folder: Path) -> Path:
+    path = folder / "dataops.yaml"
+    path.write_text((DEMO / "dataops.yaml").read_text())
+    return path
+
+
+@pytest.fixture
+def demo(tmp_path: Path) -> dg.Definitions:
+    return build_dataops_definitions(demo_configuration(tmp_path))
+
+
+def answer_after(block: Block) -> str:
+    """Return the text that the page shows right after an example."""
+    following = next(b for b in BLOCKS if b.page == block.page and b.number == block.number + 1)
+    assert following.language == "text"
+    return following.text
+
+
+# --- examples ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=str)
+def test_an_example_says_what_it_is(block):
+    assert block.language in LANGUAGES
+
+
+@pytest.mark.parametrize("block", blocks("yaml", "# dataops.yaml\n"), ids=str)
+def test_a_configuration_that_is_shown_loads(tmp_path, block):
+    path = tmp_path / "dataops.yaml"
+    path.write_text(block.text)
+    assert config.load(path).targets
+
+
+@pytest.mark.parametrize("block", blocks("yaml", "# mistakes.yaml\n"), ids=str)
+def test_mistakes_that_are_shown_are_told_as_shown(tmp_path, monkeypatch, block):
+    monkeypatch.chdir(tmp_path)
+    Path("mistakes.yaml").write_text(block.text)
+    with pytest.raises(ConfigError) as told:
+        config.load(Path("mistakes.yaml"))
+    assert f"dataops: {told.value}\n" == answer_after(block)
+
+
+@pytest.mark.parametrize("block", blocks("yaml", "ops:\n"), ids=str)
+def test_a_run_configuration_that_is_shown_is_one(demo, tmp_path, block):
+    shown = yaml.safe_load(block.text)
+    (op,) = shown["ops"]
+    verb = op.partition("__")[0]
+    job = demo.resolve_job_def(f"{verb}_shop" if verb in ("run", "deploy") else "promote_shop")
+    assert dg.validate_run_config(job, shown)
+    named = shown["ops"][op].get("config", {}).get("commits", {})
+    assert set(named) <= set(config.load(tmp_path / "dataops.yaml").workspaces)
+
+
+def test_the_settings_of_an_instance_that_are_shown_are_those_of_the_demo():
+    (block,) = blocks("yaml", "# dagster.yaml\n")
+    assert yaml.safe_load(block.text) == yaml.safe_load((DEMO / "dagster.yaml").read_text())
+
+
+def test_the_code_location_that_is_shown_is_the_one_in_this_folder():
+    (block,) = blocks("yaml", "load_from:\n")
+    assert yaml.safe_load(block.text) == yaml.safe_load((ROOT / "workspace.yaml").read_text())
+
+
+@pytest.mark.parametrize("block", blocks("python"), ids=str)
+def test_a_program_that_is_shown_runs(tmp_path, monkeypatch, block):
+    demo_configuration(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    script = tmp_path / "definitions.py"
+    script.write_text(block.text)
+    made = runpy.run_path(str(script))
+    dg.Definitions.validate_loadable(made["defs"])
+
+
+@pytest.mark.parametrize("page", sorted({block.page for block in blocks("sh")}))
+def test_commands_that_are_shown_end_well(promoted_shop: Shop, tmp_path, monkeypatch, page):
+    promoted_shop.dev.commit({"pipeline.yml": "source: users\ntarget: lake\n"}, "Load into a lake")
+    promoted_shop.promote("staging")
+    home = tmp_path / "dagster"
+    home.mkdir()
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    monkeypatch.setenv("DATAOPS_CONFIG", str(tmp_path / "dataops.yaml"))
+    monkeypatch.setenv("PATH", sysconfig.get_path("scripts"), prepend=":")
+    for block in blocks("sh"):
+        if block.page != page:
+            continue
+        assert all(line.startswith("dataops ") for line in block.text.splitlines()), block
+        done = subprocess.run(
+            ["sh", "-ec", block.text], cwd=tmp_path, capture_output=True, check=False, text=True
+        )
+        assert done.returncode == 0, f"{block}\n{block.text}{done.stdout}{done.stderr}"
+
+
+def test_the_readme_begins_with_one_command_that_shows_it_and_one_that_tests_it():
+    first = [block.text.splitlines() for block in blocks_of(ROOT / "README.md")[:2]]
+    assert [len(lines) for lines in first] == [1, 1]
+    (demo,), (test,) = first
+    assert demo.removeprefix("$ ").startswith("python3 dev.py demo")
+    assert test.removeprefix("$ ").startswith("python3 dev.py test")
+
+
+def test_the_example_in_this_folder_is_the_demos_project():
+    shown, told = (config.load(folder / "dataops.yaml") for folder in (ROOT, DEMO))
+    repositories = [w.repository for w in shown.workspaces.values()]
+    assert repositories == [
+        f"file://{ROOT}/.demo/repositories/{name}.git" for name in shown.workspaces
+    ]
+    moved = {
+        name: w.model_copy(update={"repository": told.workspaces[name].repository})
+        for name, w in shown.workspaces.items()
+    }
+    assert shown.model_copy(update={"workspaces": moved}) == told
+
+
+# --- links ------------------------------------------------------------------------------------
+
+LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)|<(?:img|a)\b[^>]*?(?:src|href)=\"([^\"]+)\"")
+
+
+def anchors(page: Path) -> set[str]:
+    """Return what GitHub calls the page's headings."""
+    text = BLOCK.sub("", page.read_text())
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_links_and_pictures_lead_somewhere(page):
+    for link in ("".join(found) for found in LINK.findall(BLOCK.sub("", page.read_text()))):
+        if re.match(r"[a-z]+:", link):
+            continue
+        name, _, anchor = link.partition("#")
+        target = page.parent / name if name else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def test_every_decision_is_in_the_list_of_decisions():
+    listed = (ROOT / "docs" / "adr" / "README.md").read_text()
+    for page in (ROOT / "docs" / "adr").glob("0*.md"):
+        title = page.read_text().partition("\n")[0].partition(": ")[2]
+        assert f"| [{page.name[:4]}]({page.name}) | {title} |" in listed
+
+
+# --- lists ------------------------------------------------------------------------------------
+
+
+def first_cells(page: str) -> set[str]:
+    """Return the code words in the first cell of each table row of a page."""
+    rows = re.findall(r"^\| ([^|]+) \|", (ROOT / "docs" / page).read_text(), re.MULTILINE)
+    return {word for cell in rows for word in re.findall(r"`([^`]+)`", cell)}
+
+
+def test_every_setting_of_git_has_its_reason():
+    rows = dict(
+        re.findall(
+            r"^\| `([\w.]+)` \| (\S+) \| .+ \|$",
+            (ROOT / "docs" / "security.md").read_text(),
+            re.MULTILINE,
+        )
+    )
+    shown = {key: "" if value == "empty" else value.strip("`") for key, value in rows.items()}
+    assert shown == git._SETTINGS
+
+
+def test_every_key_of_the_configuration_is_explained():
+    told = first_cells("configuration.md")
+    parts = config.schema()["$defs"]
+    for name in ("Workspace", "CommandStep", "MeltanoStep"):
+        assert set(parts[name]["properties"]) <= told
+    assert {f"gate.{key}" for key in parts["Gate"]["properties"]} <= told
+    assert {f"automation.{key}" for key in parts["Automation"]["properties"]} <= told
+
+
+def test_every_command_and_option_is_explained():
+    page = (ROOT / "docs" / "cli.md").read_text()
+    for name, command in main.commands.items():
+        assert f"`{name}" in page
+        for option in command.params:
+            assert option.param_type_name == "argument" or f"`{option.opts[0]}" in page, name
+
+
+def test_every_variable_that_is_read_is_explained():
+    read = set()
+    for path in (ROOT / "dataops_dagster").rglob("*.py"):
+        read |= set(re.findall(r"environ(?:\.get\(|\[)\"([A-Z_]+)\"", path.read_text()))
+    assert read
+    assert read <= first_cells("configuration.md")
+
+
+def test_every_metadata_key_is_explained():
+    used = set()
+    for path in (ROOT / "dataops_dagster" / "orchestration").glob("*.py"):
+        used |= set(re.findall(r"\"(dataops/[a-z_]+)\"", path.read_text()))
+    assert used == {word for word in first_cells("glossary.md") if word.startswith("dataops/")}
+
+
+def test_every_module_is_in_the_architecture():
+    package = ROOT / "dataops_dagster"
+    modules = [*package.glob("*.py"), *(package / "orchestration").glob("*.py")]
+    told = {Path(word).name for word in first_cells("architecture.md")}
+    assert {path.name for path in modules if path.name != "__init__.py"} <= told
