@@ -316,3 +316,12 @@ def test_meltano_writes_into_its_own_folders_only(meltano_shop: Shop, meltano, t
     assert seen.read_text() == ""
     around = set(Path(f"{seen}.around").read_text().split())
     assert around == {"files", "home", "meltano", "start"}
+
+
+def test_of_a_flood_the_beginning_and_the_end_are_told(shop: Shop):
+    result, _, lines = execute(shop, command("seq 20000; exit 1"))
+    assert lines[:2] == ["1", "2"]
+    assert len(lines) < 6000
+    assert "more than 5000 lines" in lines[5000]
+    assert lines[-3:] == ["19998", "19999", "20000"]
+    assert result.detail.endswith("19998 / 19999 / 20000")

@@ -16,6 +16,9 @@ from dataops_dagster.model import Step
 _PUBLIC = frozenset(("HOME", "USER", "LANG", "LANGUAGE", "TZ", "PATH", "TMPDIR", "SHELL", "TERM"))
 _DETAIL_LINES = 3
 
+LOGGED_LINES = 5000
+"""A run's log is kept in Dagster's database, line by line; a flood is cut, its end is kept."""
+
 
 @dataclass(frozen=True)
 class Task:
@@ -86,12 +89,19 @@ def run_program(
         },
     )
     last: deque[str] = deque(maxlen=_DETAIL_LINES)
+    logged = 0
 
     def note(line: str) -> None:
+        nonlocal logged
         told = readable(line)
-        if told and told.strip():
-            last.append(told.strip()[:300])
+        if not told or not told.strip():
+            return
+        last.append(told.strip()[:300])
+        logged += 1
+        if logged <= LOGGED_LINES:
             on_line(told)
+        elif logged == LOGGED_LINES + 1:
+            on_line(f"… more than {LOGGED_LINES} lines; only the last are told below")
 
     done = process.run(
         arguments,
@@ -101,6 +111,9 @@ def run_program(
         on_line=note,
         secrets=[os.environ[name] for name in step.variables if name not in _PUBLIC],
     )
+    if logged > LOGGED_LINES:
+        for line in last:
+            on_line(line)
     if done.timed_out:
         ending = f"was ended at its deadline of {step.deadline}"
     elif done.code < 0:
