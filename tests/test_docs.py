@@ -150,6 +150,7 @@ def test_commands_that_are_shown_end_well(promoted_shop: Shop, tmp_path, monkeyp
     promoted_shop.promote("staging")
     home = tmp_path / "dagster"
     home.mkdir()
+    (home / "dagster.yaml").write_text((DEMO / "dagster.yaml").read_text())
     monkeypatch.setenv("DAGSTER_HOME", str(home))
     monkeypatch.setenv("DATAOPS_CONFIG", str(tmp_path / "dataops.yaml"))
     monkeypatch.chdir(tmp_path)
@@ -160,7 +161,7 @@ def test_commands_that_are_shown_end_well(promoted_shop: Shop, tmp_path, monkeyp
 
 
 @pytest.mark.parametrize("block", blocks("sh"), ids=str)
-def test_what_is_not_run_here_is_marked_so_or_starts_this_project(block):
+def test_what_is_marked_sh_is_run_here_or_is_a_task_of_dev_py(block):
     assert is_ours(block) or block.text.startswith("python3 dev.py ")
 
 
@@ -176,7 +177,8 @@ def test_the_example_in_this_folder_is_the_demos_project():
     shown, told = (config.load(folder / "dataops.yaml") for folder in (ROOT, DEMO))
     repositories = [w.repository for w in shown.workspaces.values()]
     assert repositories == [
-        f"file://{ROOT}/.demo/repositories/{name}.git" for name in shown.workspaces
+        (ROOT / ".demo" / "repositories" / f"{name}.git").resolve().as_uri()
+        for name in shown.workspaces
     ]
     moved = {
         name: w.model_copy(update={"repository": told.workspaces[name].repository})
@@ -192,7 +194,7 @@ LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)|<(?:img|a)\b[^>]*?(?:src|href)=\"(
 
 def anchors(page: Path) -> set[str]:
     """Return what GitHub calls the page's headings."""
-    text = BLOCK.sub("", page.read_text())
+    text = BLOCK.sub("", page.read_text())  # a comment in an example is no heading
     headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
 
