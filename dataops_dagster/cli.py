@@ -9,7 +9,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -40,7 +40,7 @@ from dataops_dagster.model import (
     Workspace,
 )
 from dataops_dagster.plan import as_data
-from dataops_dagster.store import Store, store_of
+from dataops_dagster.store import store_of
 from dataops_dagster.text import one_line
 
 if TYPE_CHECKING:
@@ -181,19 +181,21 @@ def status(session: Session) -> None:
     for project in session.projects():
         with _progress(session, f"looking at {project.name}"):
             heads = promotion.look_up_all(project)
-            store = store_of(project)
-            broken += [head for head in heads.values() if isinstance(head, DataOpsError)]
             for workspace in project.workspaces.values():
-                head = heads[workspace.name]
-                known = None if isinstance(head, DataOpsError) else head
+                found = heads[workspace.name]
+                head = None if isinstance(found, DataOpsError) else found
+                standing = _standing(session, project, workspace, heads)
+                if isinstance(standing, DataOpsError):
+                    broken.append(standing)
+                    standing = f"could not find out: {standing}"
                 rows.append(
                     (
                         project.name,
                         workspace.name,
                         workspace.environment,
-                        ((known and known.commit) or "")[:12],
-                        ((known and known.release) or "").rpartition("/")[2],
-                        _standing(session, project, workspace, heads, store),
+                        ((head and head.commit) or "")[:12],
+                        ((head and head.release) or "").rpartition("/")[2],
+                        standing,
                     )
                 )
     header = ("project", "workspace", "environment", "head", "release", "state")
@@ -206,20 +208,20 @@ def _standing(
     session: Session,
     project: Project,
     workspace: Workspace,
-    heads: dict[str, promotion.Head | DataOpsError],
-    store: Store,
-) -> str:
+    heads: Mapping[str, promotion.Head | DataOpsError],
+) -> str | DataOpsError:
+    """Say in words where a workspace stands, or why that could not be found out."""
     head = heads[workspace.name]
     if isinstance(head, DataOpsError):
-        return str(head)
+        return head
     if not workspace.upstream:
         return "source"
     try:
         considered = promotion.consider(
-            project, workspace, store=store, book=session.book, heads=heads
+            project, workspace, store=store_of(project), book=session.book, heads=heads
         )
     except DataOpsError as error:
-        return f"could not find out: {error}"
+        return error
     return _in_words(considered)
 
 

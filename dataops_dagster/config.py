@@ -136,7 +136,7 @@ class _Source:
             raise ConfigError.at(
                 str(path),
                 "is not a mapping",
-                "begin with 'project: NAME' and 'workspaces:'; see docs/configuration.md",
+                "begin with 'project: NAME' and 'workspaces:'",
             )
         self.data: dict[str, Any] = data
 
@@ -250,7 +250,9 @@ class _Source:
             )
         problem, hint = _MISTAKES.get(kind, ("", ""))
         message = details["msg"].removeprefix("Value error, ")
-        return Problem(where, problem or message, hint or "see docs/configuration.md")
+        return Problem(
+            where, problem or message, hint or "`dataops schema` prints what may stand here"
+        )
 
     def _unknown(self, keys: tuple[str | int, ...], settings: type[BaseModel]) -> Problem:
         known = sorted(_file_keys(settings))

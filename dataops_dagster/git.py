@@ -185,8 +185,8 @@ class HardenedGit(gitpython.Git):
 def error_of(name: str, done: process.Completed, access: Access | None) -> ToolError:
     """Return what a failed git command said, without secrets, and with a hint where we know one."""
     text = done.stderr.decode("utf-8", "replace")[-4000:]
-    lines = [inert(line) for line in text.splitlines()]
-    tail = process.redact("\n  ".join(lines), access.secrets if access else ())
+    secrets = access.secrets if access else ()
+    tail = "\n  ".join(process.clean(line, secrets) for line in text.splitlines())
     hint = ""
     if access and _LOGIN.search(tail):
         hint = f"check {access.where}.credential, or the ssh key and known_hosts of this user"

@@ -300,8 +300,7 @@ class Plan:
 
     `base` is the target's head that the plan was made for, None for a branch yet to be made.
     `keeps` are the paths in which the result differs from the upstream's tree; `overwrites` the
-    paths where a conflict was settled for the upstream; `time` the commit's date in UTC seconds.
-    `recorded` says that a release for this very commit exists, from before the target was set back.
+    paths where a conflict was settled for the upstream; `tag` is what will record the release.
     """
 
     project: str
@@ -316,8 +315,7 @@ class Plan:
     changes: tuple[Change, ...]
     overwrites: tuple[str, ...]
     keeps: tuple[str, ...]
-    time: int
-    recorded: bool = False
+    tag: str
     digest: str = field(default="")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from dataops_dagster.model import Commit, Equality, Plan
 
-# Git keeps dates as signed 64-bit numbers but rejects most of that range; ours stay within it.
+# A commit may claim any date of 64 bits.
 _LATEST_TIME = 2**32
 
 
@@ -49,9 +49,9 @@ def commit_message(*, project: str, upstream: str, target: str, upstream_commit:
     )
 
 
-def commit_time(base: Commit, upstream: Commit) -> int:
-    """Return a date that only the inputs decide, so that two workers make one commit."""
-    return min(max(base.time, upstream.time, 0), _LATEST_TIME)
+def moment(*commits: Commit) -> int:
+    """Return the newest commit's date, in UTC seconds and within what a calendar holds."""
+    return min(max(0, *(commit.time for commit in commits)), _LATEST_TIME)
 
 
 def as_data(value: Any) -> Any:

@@ -60,6 +60,12 @@ def redact(text: str, secrets: Iterable[str]) -> str:
     return text
 
 
+def clean(text: str, secrets: Iterable[str]) -> str:
+    """Return text that may be shown: inert, and without any of the secrets' values."""
+    secrets = tuple(secrets)
+    return redact(inert(text), [*secrets, *map(inert, secrets)])
+
+
 def run(
     command: Sequence[str],
     *,
@@ -121,16 +127,16 @@ def _handing_over(
     lines: queue.Queue[tuple[str, bool]], on_line: Callable[[str], None], secrets: Iterable[str]
 ) -> Callable[[], None]:
     """Return what hands waiting lines over, in the caller's thread, inert and without secrets."""
-    hidden = [*secrets, *map(inert, secrets)]
+    secrets = tuple(secrets)
     # A piece of an unended line may end within a secret: that much waits for the next piece.
-    withheld = max(map(len, hidden), default=1) - 1
+    withheld = max(map(len, secrets), default=1) - 1
     waiting = ""
 
     def hand_over() -> None:
         nonlocal waiting
         while not lines.empty():
             text, ended = lines.get()
-            text = redact(waiting + inert(text), hidden)
+            text = clean(waiting + text, secrets)
             cut = len(text) if ended else max(0, len(text) - withheld)
             waiting = text[cut:]
             on_line(text[:cut])

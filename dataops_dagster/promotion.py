@@ -47,11 +47,15 @@ _LOOKUPS = 8
 
 @dataclass(frozen=True)
 class Head:
-    """Where a workspace's branch stands; `releases` maps a release's tag to its commit."""
+    """Where a workspace's branch stands.
+
+    `releases` maps a release's tag to its commit; `tags` are all names that stand beside them.
+    """
 
     workspace: str
     commit: str | None
     releases: Mapping[str, str]
+    tags: frozenset[str]
 
     @property
     def release(self) -> str | None:
@@ -62,14 +66,13 @@ class Head:
 
 def look_up(project: Project, workspace: Workspace) -> Head:
     """Ask the server where a workspace's branch and releases are."""
-    ref, tags = branch_ref(workspace.branch), release.prefix(project.name, workspace.name)
-    refs = remote_refs(Access.of(project, workspace), ref, f"{tags}/*")
-    releases = {
-        name.removesuffix("^{}").removeprefix("refs/tags/"): commit
-        for name, commit in refs.items()
-        if name.endswith("^{}")
-    }
-    return Head(workspace.name, refs.get(ref), releases)
+    ref, prefix = branch_ref(workspace.branch), release.prefix(project.name, workspace.name)
+    refs = remote_refs(Access.of(project, workspace), ref, f"{prefix}/*")
+    named = {name.removeprefix("refs/tags/"): id_ for name, id_ in refs.items() if name != ref}
+    # Only an annotated tag can be a release; git tells the commit it points to as NAME^{}.
+    releases = {n.removesuffix("^{}"): id_ for n, id_ in named.items() if n.endswith("^{}")}
+    tags = frozenset(name for name in named if not name.endswith("^{}"))
+    return Head(workspace.name, refs.get(ref), releases, tags)
 
 
 def look_up_all(
@@ -148,21 +151,19 @@ def publish(project: Project, ready: Ready, *, store: Store, now: datetime) -> A
     planned = ready.plan
     target = project.workspaces[planned.target]
     made = release.of(ready, now)
-    tags = {}
-    if not planned.recorded:
-        tags[made.tag] = store.write_tag(
-            made.tag,
-            made.commit,
-            release.message(made),
-            name=_signature(project),
-            time=int(made.time.timestamp()),
-        )
+    record = store.write_tag(
+        made.tag,
+        made.commit,
+        release.message(made),
+        name=_signature(project),
+        time=int(made.time.timestamp()),
+    )
     refused = store.publish(
         Access.of(project, target),
         target.branch,
         base=planned.base,
         commit=planned.commit,
-        tags=tags,
+        tags={made.tag: record},
     )
     if refused is None:
         return Promoted(ready, made)
@@ -258,7 +259,7 @@ def _plan(
     tip = store.commit(candidate)
     overwrites: tuple[str, ...] = ()
     if base.commit is None or store.contains(candidate, base.commit):
-        commit, tree, time = candidate, tip.tree, tip.time  # a fast-forward
+        commit, tree, time = candidate, tip.tree, plan.moment(tip)  # a fast-forward
     elif not store.related(base.commit, candidate) and _was_promoted_to(base, store):
         return Rejected(
             target.name,
@@ -271,7 +272,8 @@ def _plan(
         if isinstance(merged, Unmerged):
             return Conflicted(target.name, candidate, merged.paths)
         tree, overwrites = merged.tree, merged.overwrites
-        time = plan.commit_time(store.commit(base.commit), tip)
+        # Only the inputs decide the date, so that two workers make one commit.
+        time = plan.moment(store.commit(base.commit), tip)
         commit = store.write_commit(
             tree,
             [base.commit, candidate],
@@ -302,8 +304,7 @@ def _plan(
             keeps=()
             if equality is not Equality.EXPLAINED
             else tuple(change.path for change in store.changes(tip.tree, tree)),
-            time=time,
-            recorded=release.tag_of(project.name, target.name, commit, time) in base.releases,
+            tag=release.tag_of(project.name, target.name, commit, time, taken=base.tags),
         )
     )
 

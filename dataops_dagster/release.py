@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from datetime import datetime, timezone
+from itertools import count
 
 from dataops_dagster.model import Ready, Release
 from dataops_dagster.text import one_line
@@ -15,21 +17,24 @@ def prefix(project: str, target: str) -> str:
     return f"refs/tags/dataops/{project}/{target}"
 
 
-def tag_of(project: str, target: str, commit: str, time: int) -> str:
-    """Return the tag that records a promotion to `commit`; only the commit and its date decide.
+def tag_of(project: str, target: str, commit: str, time: int, *, taken: Container[str]) -> str:
+    """Return the tag that records a promotion to `commit`, made at `time` in UTC seconds.
 
-    Two workers that publish one plan thus cannot record it twice.
+    Only the commit, its date and the tags `taken` decide: two workers that publish one plan
+    cannot record it twice, and a target that was set back can be promoted to again.
     """
-    name = prefix(project, target).removeprefix("refs/tags/")
+    folder = prefix(project, target).removeprefix("refs/tags/")
     moment = datetime.fromtimestamp(time, timezone.utc).strftime(_TIME)
-    return f"{name}/{moment}-{commit[:12]}"
+    name = f"{folder}/{moment}-{commit[:12]}"
+    names = (name if number == 1 else f"{name}-{number}" for number in count(1))
+    return next(name for name in names if name not in taken)
 
 
 def of(ready: Ready, now: datetime) -> Release:
     """Return the release that publishing this plan at `now` makes."""
     plan = ready.plan
     return Release(
-        tag=tag_of(plan.project, plan.target, plan.commit, plan.time),
+        tag=plan.tag,
         plan=plan.digest,
         target=plan.target,
         upstream=plan.upstream,

@@ -318,6 +318,24 @@ def test_meltano_writes_into_its_own_folders_only(meltano_shop: Shop, meltano, t
     assert around == {"files", "home", "meltano", "start"}
 
 
+def test_what_json_hides_is_neither_a_leak_nor_a_control_character(shop: Shop, monkeypatch):
+    monkeypatch.setenv("SECRET", 'pa"ss\\word')
+    script = (
+        r"""printf '%s\n' '{"event": "it is pa\"ss\\word \u001b[31m", "name": "tap"}'; exit 1"""
+    )
+    (shop.root / "meltano").write_text(f"#!/bin/sh\n{script}\n")
+    (shop.root / "meltano").chmod(0o755)
+    step = MeltanoStep(
+        platform="meltano",
+        run=("load",),
+        executable=str(shop.root / "meltano"),
+        variables=("SECRET",),
+    )
+    result, _, lines = execute(shop, step)
+    assert lines == ["tap: it is ***** [31m"]
+    assert result.detail == "ended with exit code 1: tap: it is ***** [31m"
+
+
 def test_of_a_flood_the_beginning_and_the_end_are_told(shop: Shop):
     result, _, lines = execute(shop, command("seq 20000; exit 1"))
     assert lines[:2] == ["1", "2"]

@@ -261,12 +261,25 @@ def test_an_override_that_was_not_needed_is_not_recorded(shop: Shop):
     assert answer.release.evidence
 
 
-def test_a_target_that_was_set_back_is_promoted_again_under_its_first_release(promoted_shop: Shop):
+def test_a_target_that_was_set_back_is_promoted_again_and_recorded_again(promoted_shop: Shop):
     shop = promoted_shop
     head, (tag,) = shop.prod.head, shop.prod.tags()
     git(shop.prod.bare, "update-ref", "refs/heads/main", f"{head}~1")
     assert isinstance(shop.promote("prod"), Promoted)
-    assert (shop.prod.head, shop.prod.tags()) == (head, [tag])
+    assert (shop.prod.head, shop.prod.tags()) == (head, [tag, f"{tag}-2"])
+
+
+def test_a_date_beyond_any_calendar_stops_no_promotion(promoted_shop: Shop):
+    shop = promoted_shop
+    tree, head = shop.dev.tree(), shop.dev.head
+    raw = f"tree {tree}\nparent {head}\nauthor A <a@x> 1 +0000\ncommitter A <a@x> 99999999999999 +0000\n\nLater\n"
+    (shop.root / "raw").write_text(raw)
+    commit = git(shop.dev.bare, "hash-object", "-t", "commit", "-w", str(shop.root / "raw"))
+    git(shop.dev.bare, "update-ref", "refs/heads/main", commit)
+    assert isinstance(shop.promote("staging"), Promoted)
+    git(shop.prod.bare, "update-ref", "-d", "refs/heads/main")
+    shop.prove(shop.staging)
+    assert isinstance(shop.promote("prod"), Promoted)
 
 
 def test_a_pinned_commit_must_be_on_the_upstreams_branch(shop: Shop):

@@ -36,7 +36,7 @@ PLAN = Plan(
     changes=(),
     overwrites=(),
     keeps=(),
-    time=1_795_327_200,
+    tag="dataops/shop/prod/20261122T060000Z-cccccccccccc",
     digest="sha256:" + "e" * 64,
 )
 INJECTIONS = [

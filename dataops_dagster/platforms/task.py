@@ -15,6 +15,7 @@ from dataops_dagster.model import Step
 # Variables that people let through and that say nothing secret.
 _PUBLIC = frozenset(("HOME", "USER", "LANG", "LANGUAGE", "TZ", "PATH", "TMPDIR", "SHELL", "TERM"))
 _DETAIL_LINES = 3
+_DETAIL_CHARACTERS = 300
 
 LOGGED_LINES = 5000
 """A run's log is kept in Dagster's database, line by line; a flood is cut, its end is kept."""
@@ -88,20 +89,12 @@ def run_program(
             **extra,
         },
     )
-    last: deque[str] = deque(maxlen=_DETAIL_LINES)
-    logged = 0
+    secrets = [os.environ[name] for name in step.variables if name not in _PUBLIC]
+    log = _Log(on_line)
 
     def note(line: str) -> None:
-        nonlocal logged
-        told = readable(line)
-        if not told or not told.strip():
-            return
-        last.append(told.strip()[:300])
-        logged += 1
-        if logged <= LOGGED_LINES:
-            on_line(told)
-        elif logged == LOGGED_LINES + 1:
-            on_line(f"… more than {LOGGED_LINES} lines; only the last are told below")
+        # What is readable only now, such as a decoded string, was not looked at for secrets yet.
+        log.add(process.clean(readable(line) or "", secrets))
 
     done = process.run(
         arguments,
@@ -109,11 +102,9 @@ def run_program(
         cwd=task.files,
         deadline=step.deadline.total_seconds(),
         on_line=note,
-        secrets=[os.environ[name] for name in step.variables if name not in _PUBLIC],
+        secrets=secrets,
     )
-    if logged > LOGGED_LINES:
-        for line in last:
-            on_line(line)
+    log.close()
     if done.timed_out:
         ending = f"was ended at its deadline of {step.deadline}"
     elif done.code < 0:
@@ -121,6 +112,30 @@ def run_program(
     else:
         ending = f"ended with exit code {done.code}"
     passed = done.code == 0 and not done.timed_out
-    detail = ending if passed else ": ".join([ending, *([" / ".join(last)] if last else [])])
+    detail = ending if passed or not log.last else f"{ending}: {' / '.join(log.last)}"
     ran = " ".join([Path(arguments[0]).name, *arguments[1:]])
     return Result(passed, ran, detail)
+
+
+class _Log:
+    """Hands lines on until there are too many, and keeps the last of them."""
+
+    def __init__(self, on_line: Callable[[str], None]) -> None:
+        self.on_line = on_line
+        self.last: deque[str] = deque(maxlen=_DETAIL_LINES)
+        self.lines = 0
+
+    def add(self, line: str) -> None:
+        if not line.strip():
+            return
+        self.last.append(line.strip()[:_DETAIL_CHARACTERS])
+        self.lines += 1
+        if self.lines <= LOGGED_LINES:
+            self.on_line(line)
+        elif self.lines == LOGGED_LINES + 1:
+            self.on_line(f"… more than {LOGGED_LINES} lines; only the last are told below")
+
+    def close(self) -> None:
+        if self.lines > LOGGED_LINES:
+            for line in self.last:
+                self.on_line(line)
