@@ -31,15 +31,14 @@ from dataops_dagster.model import (
     NothingToDo,
     Override,
     Plan,
-    Project,
     Promoted,
     Raced,
     Ready,
     Rejected,
     Verdict,
-    Workspace,
 )
 from dataops_dagster.plan import as_data
+from dataops_dagster.settings import Project, Workspace
 from dataops_dagster.store import store_of
 from dataops_dagster.text import one_line
 

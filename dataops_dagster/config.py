@@ -6,7 +6,6 @@ Never touches a repository or the network: what can only be known there, `dataop
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,17 +14,9 @@ from urllib.parse import quote
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from dataops_dagster import urls
+from dataops_dagster import consistency, urls
 from dataops_dagster.errors import ConfigError, Problem
-from dataops_dagster.model import (
-    Automation,
-    CommandStep,
-    Credential,
-    Gate,
-    MeltanoStep,
-    Project,
-    Workspace,
-)
+from dataops_dagster.settings import STEPS, Automation, Credential, Gate, Project, Workspace
 
 SIZE_LIMIT_BYTES = 1024 * 1024
 DEFAULT_PATH = Path("dataops.yaml")
@@ -35,8 +26,7 @@ _SETTINGS: Mapping[str, type[BaseModel]] = {
     "automation": Automation,
     "gate": Gate,
     "credential": Credential,
-    "command": CommandStep,
-    "meltano": MeltanoStep,
+    **STEPS,
 }
 
 
@@ -179,7 +169,10 @@ class _Source:
                 project = Project.model_validate(_without_mistakes(data, error))
             except ValidationError:
                 raise ConfigError(problems) from None
-        problems += self._inconsistencies(project)
+        problems += [
+            Problem(self.where(*mistake.keys), mistake.problem, mistake.hint)
+            for mistake in consistency.mistakes(project, self.place)
+        ]
         if problems:
             raise ConfigError(sorted(problems, key=self._line))
         return project.model_copy(
@@ -207,7 +200,7 @@ class _Source:
     def place(self, workspace: Workspace) -> tuple[str, str]:
         """Return what two workspaces may not share, spelling differences aside."""
         parsed = urls.parse(workspace.repository)
-        if parsed is None or not _has_home(parsed.path):
+        if parsed is None or not consistency.has_home(parsed.path):
             return workspace.repository, workspace.branch
         absolute = urls.parse(self._absolute(workspace.repository))
         return absolute.place if absolute else workspace.repository, workspace.branch
@@ -228,7 +221,7 @@ class _Source:
         shown = tuple(
             key
             for i, key in enumerate(location)
-            if not (i and location[i - 1] in ("run", "deploy") and key in ("command", "meltano"))
+            if not (i and location[i - 1] in ("run", "deploy") and key in STEPS)
         )
         if location[0] == "workspaces" and location[2:] == ("name",):
             shown = location[:2]  # in the file the name is the key
@@ -246,7 +239,7 @@ class _Source:
             return Problem(
                 where,
                 "names no known platform",
-                "set platform: to one of command, meltano",
+                f"set platform: to one of {', '.join(STEPS)}",
             )
         problem, hint = _MISTAKES.get(kind, ("", ""))
         message = details["msg"].removeprefix("Value error, ")
@@ -259,101 +252,6 @@ class _Source:
         close = difflib.get_close_matches(str(keys[-1]), known, n=1)
         hint = f"did you mean {close[0]}?" if close else f"known keys here: {', '.join(known)}"
         return Problem(self.where(*keys), "is an unknown key", hint)
-
-    def _inconsistencies(self, project: Project) -> Iterator[Problem]:
-        """Yield what no single key can be blamed for."""
-        places: dict[tuple[str, str], str] = {}
-        for name, workspace in project.workspaces.items():
-            at = ("workspaces", name)
-            yield from self._repository(project, workspace)
-            if not _BRANCH.fullmatch(workspace.branch) or _BAD_BRANCH.search(workspace.branch):
-                yield Problem(
-                    self.where(*at, "branch"), "is not a branch name", "name a branch, such as main"
-                )
-            place = self.place(workspace)
-            if place in places:
-                yield Problem(
-                    self.where(*at, "repository"),
-                    f"shares repository and branch {workspace.branch} with workspace"
-                    f" {places[place]}",
-                    "give each workspace a repository or a branch of its own",
-                )
-            places.setdefault(place, name)
-            if workspace.upstream is None:
-                for key, given in (
-                    ("gate", workspace.gate is not None),
-                    ("promote", workspace.promote != "manual"),
-                ):
-                    if given:
-                        yield Problem(
-                            self.where(*at, key),
-                            "nothing is promoted into a workspace without an upstream",
-                            "add upstream: NAME, or remove this key",
-                        )
-            elif workspace.upstream not in project.workspaces:
-                close = difflib.get_close_matches(workspace.upstream, project.workspaces, n=1)
-                known = ", ".join(project.workspaces)
-                yield Problem(
-                    self.where(*at, "upstream"),
-                    f"there is no workspace {workspace.upstream}",
-                    f"did you mean {close[0]}?" if close else f"name one of {known}",
-                )
-            elif workspace.gate:
-                yield from self._gate(project, workspace)
-        for name in _on_a_cycle(project):
-            yield Problem(
-                self.where("workspaces", name, "upstream"),
-                "is part of a cycle",
-                "let changes flow one way: remove an upstream",
-            )
-
-    def _gate(self, project: Project, workspace: Workspace) -> Iterator[Problem]:
-        """Yield why a gate could never open."""
-        assert workspace.gate
-        upstream = project.upstream_of(workspace)
-        where = self.where("workspaces", workspace.name, "gate")
-        if upstream.run is None:
-            yield Problem(
-                where,
-                f"no run of {upstream.name} can ever pass it",
-                f"say under workspaces.{upstream.name}.run what a run is",
-            )
-        elif workspace.gate.environment not in (None, upstream.environment):
-            yield Problem(
-                self.where("workspaces", workspace.name, "gate", "environment"),
-                f"{upstream.name} is never run in environment {workspace.gate.environment}",
-                f"name its environment, {upstream.environment}, or leave the key out",
-            )
-
-    def _repository(self, project: Project, workspace: Workspace) -> Iterator[Problem]:
-        where = self.where("workspaces", workspace.name, "repository")
-        url = workspace.repository
-        parsed = urls.parse(url)
-        if parsed is None or not _has_home(parsed.path):
-            yield Problem(
-                where,
-                "is not a repository URL we understand",
-                "write https://HOST/PATH, ssh://USER@HOST/PATH, USER@HOST:PATH or a path",
-            )
-        elif parsed.has_credentials:
-            yield Problem(
-                where,
-                "has credentials inside the URL",
-                "remove them, revoke them, and set credential.username and"
-                " credential.password_variable",
-            )
-        elif parsed.protocol not in project.protocols:
-            yield Problem(
-                where,
-                f"is reached by {parsed.protocol}, which is not allowed",
-                f"use https or ssh, or say protocols: [{', '.join((*project.protocols, parsed.protocol))}]",
-            )
-        elif workspace.credential and parsed.protocol not in ("https", "http"):
-            yield Problem(
-                self.where("workspaces", workspace.name, "credential"),
-                f"is for https; this repository is reached by {parsed.protocol}",
-                "remove it; ssh logs in by its agent and keys",
-            )
 
 
 # What pydantic calls by Python's names, in a reader's words: the problem, and the mend.
@@ -368,15 +266,6 @@ _MISTAKES = {
     "mapping_type": ("should be a mapping", "write its keys below it, indented"),
     "model_attributes_type": ("should be a mapping", "write its keys below it, indented"),
 }
-
-
-def _has_home(path: str) -> bool:
-    """Say whether `~user` in a path is somebody this machine knows."""
-    try:
-        Path(path).expanduser()
-    except RuntimeError:
-        return False
-    return True
 
 
 class _UniqueKeys(yaml.SafeLoader):
@@ -400,20 +289,6 @@ def _construct_mapping(loader: _UniqueKeys, node: yaml.MappingNode) -> dict[Any,
 
 
 _UniqueKeys.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _construct_mapping)
-
-# git's own rules (git-check-ref-format), and nothing that could pass for an option.
-_BRANCH = re.compile(r"[^-/.\x00-\x20\x7f~^:?*\[\\][^\x00-\x20\x7f~^:?*\[\\]*")
-_BAD_BRANCH = re.compile(r"\.\.|@\{|//|/\.|\.lock(/|$)|[/.]$|^@$")
-
-
-def _on_a_cycle(project: Project) -> Iterator[str]:
-    for name in project.workspaces:
-        step, passed = name, set()
-        while step in project.workspaces and step not in passed:
-            passed.add(step)
-            step = project.workspaces[step].upstream or ""
-        if step == name:
-            yield name
 
 
 def _without_mistakes(data: Mapping[str, Any], error: ValidationError) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from pathlib import Path
 from dataops_dagster import platforms, promotion
 from dataops_dagster.errors import ConfigError
 from dataops_dagster.git import Access
-from dataops_dagster.model import Project, Step, Workspace
 from dataops_dagster.platforms import Result, Task
+from dataops_dagster.settings import Project, Step, Workspace
 from dataops_dagster.store import Store
 
 

@@ -17,7 +17,7 @@ import git as gitpython
 
 from dataops_dagster import process
 from dataops_dagster.errors import ConfigError, ToolError
-from dataops_dagster.model import Project, Workspace
+from dataops_dagster.settings import Project, Workspace
 from dataops_dagster.text import inert
 
 LOCAL_SECONDS = 120.0

@@ -25,15 +25,14 @@ from dataops_dagster.model import (
     NothingToDo,
     Override,
     Plan,
-    Project,
     Promoted,
     Raced,
     Ready,
     Rejected,
     Release,
     Verdict,
-    Workspace,
 )
+from dataops_dagster.settings import Project, Workspace
 from dataops_dagster.store import Store, Unmerged
 
 CANDIDATES = 256

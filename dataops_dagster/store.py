@@ -28,7 +28,8 @@ from dataops_dagster.git import (
     error_of,
     object_id,
 )
-from dataops_dagster.model import Change, Commit, Project
+from dataops_dagster.model import Change, Commit
+from dataops_dagster.settings import Project
 from dataops_dagster.text import inert
 
 # Attributes inside a repository may not change a merge (merge=union defeats -X theirs) or an

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from dataops_dagster import config, promotion
-from dataops_dagster.model import Evidence, Outcome, Project
+from dataops_dagster.model import Evidence, Outcome
+from dataops_dagster.settings import Project
 from dataops_dagster.store import Store
 from tests.repositories import Workspace, make_workspace
 from tests.smart_http import SmartHttpServer

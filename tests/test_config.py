@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import dataops_dagster
 from dataops_dagster import config
 from dataops_dagster.errors import ConfigError, Problem
-from dataops_dagster.model import Project
+from dataops_dagster.settings import Project
 from tests.conftest import SHOP
 
 SECRET = "hunter2-hunter2"

@@ -16,8 +16,8 @@ import dataops_dagster
 from dataops_dagster import execution, process
 from dataops_dagster.demo import meltano as demo_meltano
 from dataops_dagster.errors import ConfigError, ToolError
-from dataops_dagster.model import CommandStep, MeltanoStep
 from dataops_dagster.platforms import PLATFORMS, Result, Task
+from dataops_dagster.settings import CommandStep, MeltanoStep
 from tests.conftest import Shop
 
 DEMO_PROJECT = Path(dataops_dagster.__file__).parent / "demo" / "project"

@@ -10,16 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dataops_dagster import release
-from dataops_dagster.model import (
-    Equality,
-    Evidence,
-    Outcome,
-    Override,
-    Plan,
-    Ready,
-    State,
-    Verdict,
-)
+from dataops_dagster.model import Equality, Evidence, Outcome, Override, Plan, Ready, State, Verdict
 from dataops_dagster.text import one_line
 from tests.conftest import NOW
 

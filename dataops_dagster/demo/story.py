@@ -17,8 +17,9 @@ from dataops_dagster.demo import daemon, meltano
 from dataops_dagster.demo.world import World, commit, create, git
 from dataops_dagster.errors import ConfigError, ToolError
 from dataops_dagster.git import Access
-from dataops_dagster.model import Evidence, Outcome, Project
+from dataops_dagster.model import Evidence, Outcome
 from dataops_dagster.orchestration.instance import HomeInstance
+from dataops_dagster.settings import Project
 from dataops_dagster.store import store_of
 
 _STEP_SECONDS = 120.0

@@ -11,7 +11,6 @@ from pydantic import Field
 
 from dataops_dagster import execution, promotion
 from dataops_dagster.errors import DataOpsError
-from dataops_dagster.model import Project, Workspace
 from dataops_dagster.orchestration import naming, records
 from dataops_dagster.orchestration.ops import (
     answered_errors,
@@ -20,6 +19,7 @@ from dataops_dagster.orchestration.ops import (
     plan_op,
     publish_op,
 )
+from dataops_dagster.settings import Project, Workspace
 from dataops_dagster.store import Store, store_of
 
 

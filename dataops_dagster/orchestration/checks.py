@@ -8,9 +8,9 @@ import dagster as dg
 from pydantic import Field
 
 from dataops_dagster import execution
-from dataops_dagster.model import Project, Workspace
 from dataops_dagster.orchestration import naming, records
 from dataops_dagster.orchestration.ops import answered_errors, known_names
+from dataops_dagster.settings import Project, Workspace
 from dataops_dagster.store import Store, store_of
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import dagster as dg
 
 from dataops_dagster import config
-from dataops_dagster.model import Project
 from dataops_dagster.orchestration import naming
 from dataops_dagster.orchestration.assets import deployment_assets, source_assets, target_asset
 from dataops_dagster.orchestration.checks import run_checks
 from dataops_dagster.orchestration.ops import IO_MANAGER_KEY
 from dataops_dagster.orchestration.schedules import schedules
 from dataops_dagster.orchestration.sensors import gates_sensor, heads_sensor
+from dataops_dagster.settings import Project
 
 _IO_MANAGER = dg.FilesystemIOManager()
 

@@ -12,9 +12,10 @@ import dagster as dg
 
 from dataops_dagster import promotion
 from dataops_dagster.errors import ConfigError
-from dataops_dagster.model import Evidence, Project
+from dataops_dagster.model import Evidence
 from dataops_dagster.orchestration.records import InstanceEvidence, deployed
 from dataops_dagster.orchestration.requests import Due, Observer
+from dataops_dagster.settings import Project
 from dataops_dagster.store import store_of
 
 

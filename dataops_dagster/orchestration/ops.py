@@ -18,14 +18,13 @@ from dataops_dagster.model import (
     Held,
     NothingToDo,
     Override,
-    Project,
     Promoted,
     Raced,
     Ready,
     Rejected,
-    Workspace,
 )
 from dataops_dagster.orchestration import metadata, naming, records
+from dataops_dagster.settings import Project, Workspace
 from dataops_dagster.store import store_of
 from dataops_dagster.text import one_line
 

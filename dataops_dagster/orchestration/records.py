@@ -11,8 +11,9 @@ from datetime import datetime, timezone
 
 import dagster as dg
 
-from dataops_dagster.model import Evidence, Outcome, Workspace
+from dataops_dagster.model import Evidence, Outcome
 from dataops_dagster.orchestration import naming
+from dataops_dagster.settings import Workspace
 
 COMMIT, TREE, ENVIRONMENT = "dataops/commit", "dataops/tree", "dataops/environment"
 RAN, DETAIL, OUTCOME = "dataops/ran", "dataops/detail", "dataops/outcome"

@@ -8,9 +8,9 @@ import dagster as dg
 
 from dataops_dagster import promotion
 from dataops_dagster.errors import DataOpsError
-from dataops_dagster.model import Project, Workspace
 from dataops_dagster.orchestration import naming
 from dataops_dagster.orchestration.requests import Observer, Wait, schedules_of
+from dataops_dagster.settings import Project, Workspace
 from dataops_dagster.store import store_of
 
 _JOBS = {"promote": naming.promote_job, "run": naming.run_job, "deploy": naming.deploy_job}

@@ -10,9 +10,9 @@ import dagster as dg
 
 from dataops_dagster import promotion
 from dataops_dagster.errors import DataOpsError
-from dataops_dagster.model import Project
 from dataops_dagster.orchestration import naming, records
 from dataops_dagster.orchestration.requests import Heads, Observer
+from dataops_dagster.settings import Project
 from dataops_dagster.store import store_of
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from dataops_dagster.model import Step
 from dataops_dagster.platforms import command, meltano
 from dataops_dagster.platforms.task import Result, Task
+from dataops_dagster.settings import Step
 
 # A step's type is decided by its platform, which the type checker cannot follow through a table.
 PLATFORMS: Mapping[str, Callable[[Any, Task, Callable[[str], None]], Result]] = {

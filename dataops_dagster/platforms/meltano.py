@@ -6,8 +6,8 @@ import json
 from collections.abc import Callable
 
 from dataops_dagster.folders import state_folder
-from dataops_dagster.model import MeltanoStep
 from dataops_dagster.platforms.task import Result, Task, run_program
+from dataops_dagster.settings import MeltanoStep
 
 
 def execute(step: MeltanoStep, task: Task, on_line: Callable[[str], None]) -> Result:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dataops_dagster import process
 from dataops_dagster.errors import ConfigError
-from dataops_dagster.model import Step
+from dataops_dagster.settings import Step
 
 # Variables that people let through and that say nothing secret.
 _PUBLIC = frozenset(("HOME", "USER", "LANG", "LANGUAGE", "TZ", "PATH", "TMPDIR", "SHELL", "TERM"))

@@ -1,0 +1,151 @@
+"""What is wrong between the keys of a project, where no single key is to blame; pure.
+
+Knows neither the file nor its format: a mistake names the key path, `config` knows the line.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from dataops_dagster import urls
+from dataops_dagster.settings import Project, Workspace
+
+Place = tuple[str, str]
+"""A repository, spelling differences aside, and a branch."""
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A key path, what is wrong there, and how to mend it."""
+
+    keys: tuple[str, ...]
+    problem: str
+    hint: str
+
+
+def mistakes(project: Project, place_of: Callable[[Workspace], Place]) -> Iterator[Mistake]:
+    """Yield everything that would only show when the project is used."""
+    places: dict[Place, str] = {}
+    for name, workspace in project.workspaces.items():
+        at = ("workspaces", name)
+        yield from _repository(project, workspace)
+        yield from _upstream(project, workspace)
+        if not _BRANCH.fullmatch(workspace.branch) or _BAD_BRANCH.search(workspace.branch):
+            yield Mistake((*at, "branch"), "is not a branch name", "name a branch, such as main")
+        place = place_of(workspace)
+        if place in places:
+            yield Mistake(
+                (*at, "repository"),
+                f"shares repository and branch {workspace.branch} with workspace {places[place]}",
+                "give each workspace a repository or a branch of its own",
+            )
+        places.setdefault(place, name)
+    for name in _on_a_cycle(project):
+        yield Mistake(
+            ("workspaces", name, "upstream"),
+            "is part of a cycle",
+            "let changes flow one way: remove an upstream",
+        )
+
+
+def _upstream(project: Project, workspace: Workspace) -> Iterator[Mistake]:
+    at = ("workspaces", workspace.name)
+    if workspace.upstream is None:
+        for key, given in (
+            ("gate", workspace.gate is not None),
+            ("promote", workspace.promote != "manual"),
+        ):
+            if given:
+                yield Mistake(
+                    (*at, key),
+                    "nothing is promoted into a workspace without an upstream",
+                    "add upstream: NAME, or remove this key",
+                )
+    elif workspace.upstream not in project.workspaces:
+        close = difflib.get_close_matches(workspace.upstream, project.workspaces, n=1)
+        known = ", ".join(project.workspaces)
+        yield Mistake(
+            (*at, "upstream"),
+            f"there is no workspace {workspace.upstream}",
+            f"did you mean {close[0]}?" if close else f"name one of {known}",
+        )
+    elif workspace.gate:
+        yield from _gate(project, workspace)
+
+
+def _gate(project: Project, workspace: Workspace) -> Iterator[Mistake]:
+    """Yield why a gate could never open."""
+    assert workspace.gate
+    upstream = project.upstream_of(workspace)
+    where = ("workspaces", workspace.name, "gate")
+    if upstream.run is None:
+        yield Mistake(
+            where,
+            f"no run of {upstream.name} can ever pass it",
+            f"say under workspaces.{upstream.name}.run what a run is",
+        )
+    elif workspace.gate.environment not in (None, upstream.environment):
+        yield Mistake(
+            ("workspaces", workspace.name, "gate", "environment"),
+            f"{upstream.name} is never run in environment {workspace.gate.environment}",
+            f"name its environment, {upstream.environment}, or leave the key out",
+        )
+
+
+def _repository(project: Project, workspace: Workspace) -> Iterator[Mistake]:
+    where = ("workspaces", workspace.name, "repository")
+    url = workspace.repository
+    parsed = urls.parse(url)
+    if parsed is None or not has_home(parsed.path):
+        yield Mistake(
+            where,
+            "is not a repository URL we understand",
+            "write https://HOST/PATH, ssh://USER@HOST/PATH, USER@HOST:PATH or a path",
+        )
+    elif parsed.has_credentials:
+        yield Mistake(
+            where,
+            "has credentials inside the URL",
+            "remove them, revoke them, and set credential.username and"
+            " credential.password_variable",
+        )
+    elif parsed.protocol not in project.protocols:
+        yield Mistake(
+            where,
+            f"is reached by {parsed.protocol}, which is not allowed",
+            f"use https or ssh, or say protocols: [{', '.join((*project.protocols, parsed.protocol))}]",
+        )
+    elif workspace.credential and parsed.protocol not in ("https", "http"):
+        yield Mistake(
+            ("workspaces", workspace.name, "credential"),
+            f"is for https; this repository is reached by {parsed.protocol}",
+            "remove it; ssh logs in by its agent and keys",
+        )
+
+
+def has_home(path: str) -> bool:
+    """Say whether `~user` in a path is somebody this machine knows."""
+    try:
+        Path(path).expanduser()
+    except RuntimeError:
+        return False
+    return True
+
+
+# git's own rules (git-check-ref-format), and nothing that could pass for an option.
+_BRANCH = re.compile(r"[^-/.\x00-\x20\x7f~^:?*\[\\][^\x00-\x20\x7f~^:?*\[\\]*")
+_BAD_BRANCH = re.compile(r"\.\.|@\{|//|/\.|\.lock(/|$)|[/.]$|^@$")
+
+
+def _on_a_cycle(project: Project) -> Iterator[str]:
+    for name in project.workspaces:
+        step, passed = name, set()
+        while step in project.workspaces and step not in passed:
+            passed.add(step)
+            step = project.workspaces[step].upstream or ""
+        if step == name:
+            yield name

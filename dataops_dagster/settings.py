@@ -1,0 +1,201 @@
+"""The words that a user configures, as strict and frozen types; `dataops.yaml` is read into them.
+
+The glossary in `docs/glossary.md` says what each word means. Nothing here does I/O.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import datetime, timedelta, timezone
+from typing import Annotated, Any, Literal, TypeAlias
+
+from cronsim import CronSim, CronSimError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+_DURATION = re.compile(r"([1-9][0-9]*)\s*(s|m|h|d)")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def _duration(value: Any) -> timedelta:
+    if isinstance(value, timedelta):
+        return value
+    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError("write a duration as a whole number and s, m, h or d, such as 30m")
+    try:
+        return timedelta(**{_UNITS[match[2]]: int(match[1])})
+    except (OverflowError, ValueError):
+        raise ValueError("is longer than anybody waits") from None
+
+
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(_duration),
+    WithJsonSchema({"type": "string", "pattern": r"^[1-9][0-9]*\s*(s|m|h|d)$"}),
+]
+
+NAME_PATTERN = r"^[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)*$"
+"""A name of a project or workspace: becomes part of asset keys, op names and git refs."""
+
+Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=60)]
+VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+Argument = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$")]
+# A block is an argument of ours to Meltano; it must never pass for an option.
+Block = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][^\x00]*$")]
+# An environment name reaches a command line and a run tag; it never looks like an option.
+EnvironmentName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=60)]
+Text = Annotated[str, Field(min_length=1, pattern=r"^[^\x00-\x1f\x7f]+$")]
+
+_CRON_FIELDS = 5  # cronsim also takes six, with seconds first, which Dagster does not
+
+
+def _when(value: str) -> str:
+    if value in ("manual", "change"):
+        return value
+    try:
+        CronSim(value, datetime.now(timezone.utc))
+    except CronSimError:
+        fields = 0
+    else:
+        fields = len(value.split())
+    if fields != _CRON_FIELDS:
+        raise ValueError(
+            'is neither manual, change nor a five-field cron schedule, such as "0 6 * * 1-5"'
+        )
+    return value
+
+
+When = Annotated[
+    str,
+    AfterValidator(_when),
+    Field(
+        description="manual, change (as soon as there is something to do), or a cron schedule",
+        examples=["manual", "change", "0 6 * * 1-5"],
+    ),
+]
+
+
+class Settings(BaseModel):
+    """Base of everything configured: strict, frozen, no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class _Step(Settings):
+    when: When = "change"
+    variables: tuple[VariableName, ...] = Field(
+        default=(),
+        strict=False,
+        description="environment variables that the program may see; all others are withheld",
+    )
+    deadline: Duration = Field(
+        default="1h",
+        validate_default=True,
+        description="after this the whole process group is ended",
+    )
+
+
+class CommandStep(_Step):
+    """Any program, started in the folder of the exported commit."""
+
+    platform: Literal["command"]
+    command: tuple[Argument, ...] = Field(
+        min_length=1, strict=False, description="the program and its arguments; no shell"
+    )
+
+
+class MeltanoStep(_Step):
+    """`meltano run` of jobs or blocks, in the workspace's environment."""
+
+    platform: Literal["meltano"]
+    run: tuple[Block, ...] = Field(
+        min_length=1, strict=False, description="job names, or plug-in blocks in their order"
+    )
+    executable: Argument = Field(
+        default="meltano", description="the meltano command, in a virtual environment of its own"
+    )
+
+
+Step: TypeAlias = Annotated[CommandStep | MeltanoStep, Field(discriminator="platform")]
+"""How a workspace is run or deployed. One member a platform; see `platforms`."""
+
+STEPS: Mapping[str, type[_Step]] = {"command": CommandStep, "meltano": MeltanoStep}
+"""The same by the platform's name, as it stands in the file."""
+
+
+class Gate(Settings):
+    """What must hold before a promotion may land."""
+
+    environment: EnvironmentName | None = Field(
+        default=None,
+        description="where a run of the upstream must have succeeded; its own, when not given",
+    )
+
+
+class Credential(Settings):
+    """How to log in to the repository's host over HTTPS; the secret stays in a variable."""
+
+    username: Text
+    password_variable: VariableName
+
+
+class Workspace(Settings):
+    """A repository, its branch, and the environment its configuration is read in."""
+
+    name: Name
+    repository: Text = Field(description="URL or path of the git repository, without credentials")
+    branch: Text = "main"
+    environment: EnvironmentName
+    upstream: Name | None = Field(default=None, description="the workspace that changes come from")
+    promote: When = "manual"
+    gate: Gate | None = Field(
+        default=None, description="conditions on a promotion into this workspace"
+    )
+    run: Step | None = Field(default=None, description="what a run of this workspace is")
+    deploy: Step | None = Field(default=None, description="makes the platform serve a commit")
+    credential: Credential | None = None
+
+
+TransportProtocol: TypeAlias = Literal["https", "ssh", "http", "file"]
+
+
+class Automation(Settings):
+    """Whether Dagster's sensors and schedules run by themselves, and how often they look."""
+
+    enabled: bool = False
+    interval: Duration = Field(default="30s", validate_default=True)
+
+
+class Project(Settings):
+    """One data project: its workspaces, linked by `upstream`."""
+
+    name: Name = Field(validation_alias="project", description="the project's name")
+    workspaces: Mapping[str, Workspace] = Field(min_length=1)
+    protocols: tuple[TransportProtocol, ...] = Field(
+        default=("https", "ssh"),
+        strict=False,
+        description="how repositories may be reached; http and file must be asked for",
+    )
+    automation: Automation = Automation()
+
+    @property
+    def targets(self) -> tuple[Workspace, ...]:
+        """Workspaces that have an upstream."""
+        return tuple(w for w in self.workspaces.values() if w.upstream)
+
+    @property
+    def sources(self) -> tuple[Workspace, ...]:
+        """Workspaces that have none."""
+        return tuple(w for w in self.workspaces.values() if not w.upstream)
+
+    def upstream_of(self, target: Workspace) -> Workspace:
+        """Return the workspace that `target`'s changes come from."""
+        assert target.upstream, f"{target.name} has no upstream"
+        return self.workspaces[target.upstream]
+
+    def evidence_environment(self, target: Workspace) -> str | None:
+        """Return the environment that `target`'s gate wants a run in, or None without a gate."""
+        if target.gate is None:
+            return None
+        return target.gate.environment or self.upstream_of(target).environment
