@@ -12,17 +12,18 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 from typing_extensions import assert_never
 
 from dataops_dagster import __version__, config, git, promotion
-from dataops_dagster.errors import ConfigError, DataOpsError, Problem
+from dataops_dagster.errors import ConfigError, DataOpsError, Problem, ToolError
 from dataops_dagster.model import (
     Answer,
     Conflicted,
@@ -81,7 +82,7 @@ class Session:
         problem = "stands in several projects" if found else "is no workspace with an upstream"
         raise ConfigError.at(f"TARGET {name}", problem, f"name one of {known}")
 
-    @property
+    @cached_property
     def book(self) -> HomeInstance:
         """Where evidence is looked up, if it is asked for."""
         from dataops_dagster.orchestration.instance import HomeInstance
@@ -100,9 +101,19 @@ class Session:
 class _Command(click.Group):
     """Turns our errors into a message and an exit code; nobody sees a traceback for theirs."""
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        # `dataops status --json` is what people type; the option belongs to the group.
+        if "--json" in args:
+            args = ["--json", *(word for word in args if word != "--json")]
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            try:
+                return super().invoke(ctx)
+            except OSError as found:
+                where = found.filename or "a file"
+                raise ToolError(f"using {where}", None, found.strerror or str(found)) from None
         except DataOpsError as error:
             if ctx.params.get("as_json"):
                 click.echo(json.dumps({"error": _error_data(error)}, indent=2))
@@ -198,7 +209,11 @@ def status(session: Session) -> None:
                     )
                 )
     header = ("project", "workspace", "environment", "head", "release", "state")
-    session.show([dict(zip(header, r, strict=True)) for r in rows], _table(header, rows))
+    session.show(
+        [dict(zip(header, row, strict=True)) for row in rows],
+        _table(header[:-1], [row[:-1] for row in rows]),
+        *(f"[bold]{escape(row[1])}[/]: {escape(row[-1])}" for row in rows),
+    )
     if broken:
         sys.exit(max(error.exit_code for error in broken))
 
@@ -227,17 +242,15 @@ def _standing(
 def _in_words(answer: Considered | Answer) -> str:
     match answer:
         case Ready(plan):
-            return f"ready: {len(plan.commits)} commit(s) of {plan.upstream}"
+            return f"ready: {plan.commit_count} commit(s) of {plan.upstream}"
         case NothingToDo():
             return "nothing to do: it has all of its upstream"
-        case Held() | Conflicted():
-            return answer.reason
-        case Rejected(_, reason, hint):
-            return f"{reason} (hint: {hint})"
+        case Conflicted() | Rejected():
+            return f"{answer.reason} (hint: {answer.hint})"
         case Promoted(_, release):
             return f"promoted: release {release.tag}"
-        case Raced(target, _):
-            return f"{target} was moved by others time and again; nothing was written"
+        case Held() | Raced():
+            return answer.reason
         case _:
             assert_never(answer)
 
@@ -377,7 +390,7 @@ def _plan_tables(plan: Plan) -> Iterator[Table]:
     yield _table(
         ("commit", "author", "subject"),
         [(c.id[:12], c.author, c.subject) for c in plan.commits],
-        title=f"{plan.upstream} → {plan.target}: {len(plan.commits)} commit(s)",
+        title=f"{plan.upstream} → {plan.target}: {plan.commit_count} commit(s)",
     )
     for title, paths in (
         ("changes", [(change.status, change.path) for change in plan.changes]),
@@ -394,7 +407,9 @@ def _verdict_table(verdicts: Sequence[Verdict]) -> Table:
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None) -> Table:
-    table = Table(*header, title=title and escape(title), title_justify="left")
+    # Ids are for copying: rather a second line than an ellipsis.
+    columns = [Column(name, overflow="fold") for name in header]
+    table = Table(*columns, title=title and escape(title), title_justify="left")
     for row in rows[:_SHOWN]:
         table.add_row(*map(escape, row))
     if len(rows) > _SHOWN:

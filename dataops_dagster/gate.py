@@ -37,8 +37,7 @@ def evidence_verdict(
             f"{upstream} at {commit[:12]} passed in environment {environment} (run {run.run_id})",
             who="nobody needs to",
         )
-    latest = _latest(evidence)
-    failed = next((latest[commit] for commit in commits if commit in latest), None)
+    failed = _latest(evidence).get(commits[0])
     others = f" and {len(commits) - 1} more" if len(commits) > 1 else ""
     wanted = f"waits for a successful run of {upstream} in environment {environment}"
     if failed is None:

@@ -24,6 +24,9 @@ LOCAL_SECONDS = 120.0
 NETWORK_SECONDS = 300.0
 """Deadlines of one git command, without and with a server at the other end."""
 
+LOOKUP_SECONDS = 15.0
+"""Deadline of asking a server for refs: a sensor, which has a minute, asks many servers."""
+
 # Every call gets these; the reasons are in docs/security.md.
 _SETTINGS = {
     "core.attributesFile": "/dev/null",
@@ -141,21 +144,26 @@ class HardenedGit(gitpython.Git):
         env: Mapping[str, str] | None = None,
         stdin: bytes = b"",
         allow: Iterable[int] = (0,),
+        seconds: float | None = None,
     ) -> process.Completed:
         """Run one git command; with `access` it may reach that server.
 
         Raises `ToolError` when it ends with a code that is not allowed, or at its deadline.
         """
+        deadline = seconds or (NETWORK_SECONDS if access else LOCAL_SECONDS)
         extra = {**(env or {}), **(access.environment() if access else {})}
         done = process.run(
             ["git", *arguments],
             env=self._child_environment(extra, access),
             cwd=Path("/"),
             stdin=stdin,
-            deadline=NETWORK_SECONDS if access else LOCAL_SECONDS,
+            deadline=deadline,
         )
         if done.code in tuple(allow) and not done.timed_out:
             return done
+        if done.timed_out:
+            late = process.Completed(done.code, b"", b"no answer within %.0f s" % deadline, True)
+            raise error_of(arguments[0], late, access)
         raise error_of(arguments[0], done, access)
 
     def _child_environment(
@@ -192,8 +200,6 @@ def error_of(name: str, done: process.Completed, access: Access | None) -> ToolE
         hint = f"check {access.where}.credential, or the ssh key and known_hosts of this user"
     elif access and _ABSENT.search(tail):
         hint = f"check {access.where}.repository"
-    if done.timed_out:
-        tail = f"no answer within {NETWORK_SECONDS if access else LOCAL_SECONDS:g} s\n  {tail}"
     where = f" for {access.where} ({access.url})" if access else ""
     return ToolError(
         f"git {name}{where}",
@@ -214,7 +220,11 @@ def remote_refs(access: Access, *names: str) -> dict[str, str]:
 
     An annotated tag also appears as `NAME^{}`, with the commit it points to.
     """
-    done = HardenedGit().command("ls-remote", "--end-of-options", access.url, *names, access=access)
+    done = HardenedGit().command(
+        *("ls-remote", "--end-of-options", access.url, *names),
+        access=access,
+        seconds=LOOKUP_SECONDS,
+    )
     patterns = re.compile("|".join(re.escape(n).replace(r"\*", ".*") for n in names))
     found = {}
     for line in done.stdout.decode("utf-8", "replace").splitlines():

@@ -107,7 +107,7 @@ class Plan:
     """What a promotion would do, computed without writing to any workspace.
 
     `base` is the target's head that the plan was made for, None for a branch yet to be made.
-    `keeps` are the paths in which the result differs from the upstream's tree; `overwrites` the
+    `commits` are the newest of `commit_count`. `keeps` are the paths in which the result differs from the upstream's tree; `overwrites` the
     paths where a conflict was settled for the upstream; `tag` is what will record the release.
     """
 
@@ -119,6 +119,7 @@ class Plan:
     commit: str
     tree: str
     equality: Equality
+    commit_count: int
     commits: tuple[Commit, ...]
     changes: tuple[Change, ...]
     overwrites: tuple[str, ...]
@@ -202,6 +203,11 @@ class Conflicted:
     paths: tuple[str, ...]
 
     @property
+    def hint(self) -> str:
+        """What a person can do."""
+        return f"make the same change on both sides, or delete the paths in {self.target} too"
+
+    @property
     def reason(self) -> str:
         """One line naming the paths."""
         shown = ", ".join(self.paths[:_PATHS]) + (", …" if len(self.paths) > _PATHS else "")
@@ -222,6 +228,11 @@ class Raced:
 
     target: str
     expected: str | None
+
+    @property
+    def reason(self) -> str:
+        """One line, for when it was lost time and again."""
+        return f"{self.target} was moved by others time and again; nothing was written"
 
 
 Refusal: TypeAlias = Held | Rejected | Conflicted

@@ -8,8 +8,10 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -28,6 +30,7 @@ OUTPUT_LIMIT_BYTES = 64 * 1024 * 1024
 """More output than this is a broken or hostile program; what came before it is kept."""
 
 LINE_LIMIT_BYTES = 10_000
+_GUARD = str(Path(__file__).with_name("guard.py"))
 REDACTED = "*****"
 SHORTEST_SECRET = 4
 
@@ -79,24 +82,56 @@ def run(
     """Run a program to its end, or to `deadline` seconds, and end all of its process group.
 
     With `on_line`, standard output and error become one stream whose inert, redacted lines are
-    handed over as they come; without it both are captured apart. Raises `ToolError` when the
-    program cannot be started.
+    handed over as they come, and the program also ends when we are killed; without it both are
+    captured apart. Raises `ToolError` when the program cannot be started.
     """
-    try:
-        process = subprocess.Popen(
-            list(command),
-            cwd=cwd,
-            env=dict(env),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT if on_line else subprocess.PIPE,
-            start_new_session=True,
-        )
-    except OSError as error:
-        # The folder may be what is missing; the error names it then.
-        raise ToolError(
-            command[0], None, f"{error.strerror}: {error.filename}", hint="is it installed?"
-        ) from None
+    with contextlib.ExitStack() as stack:
+        guarded, lifeline = list(command), tuple[int, ...]()
+        if on_line:
+            _must_exist(command[0], env, cwd)
+            read, write = os.pipe()
+            stack.callback(os.close, write)  # held by us alone: it closes when we are killed, too
+            stack.callback(os.close, read)
+            lifeline = (read,)
+            guarded = [sys.executable, "-I", "-S", _GUARD, str(read), f"{GRACE_SECONDS}", *command]
+        try:
+            process = subprocess.Popen(
+                guarded,
+                cwd=cwd,
+                env=dict(env),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT if on_line else subprocess.PIPE,
+                start_new_session=True,
+                pass_fds=lifeline,
+            )
+        except OSError as error:
+            # The folder may be what is missing; the error names it then.
+            raise _not_started(command[0], f"{error.strerror}: {error.filename}") from None
+        return _supervise(process, deadline, stdin, on_line, secrets)
+
+
+def _must_exist(program: str, env: Mapping[str, str], cwd: Path | None) -> None:
+    """Refuse a program that is not there: a guard in between would only say so in its output."""
+    if os.sep in program:
+        found = os.access((cwd or Path.cwd()) / program, os.X_OK)
+    else:
+        found = shutil.which(program, path=env.get("PATH")) is not None
+    if not found:
+        raise _not_started(program, f"No such program: {program}")
+
+
+def _not_started(program: str, problem: str) -> ToolError:
+    return ToolError(program, None, problem, hint="is it installed, and may it be executed?")
+
+
+def _supervise(
+    process: subprocess.Popen[bytes],
+    deadline: float,
+    stdin: bytes,
+    on_line: Callable[[str], None] | None,
+    secrets: Iterable[str],
+) -> Completed:
     assert process.stdin
     assert process.stdout
     stdout, stderr = bytearray(), bytearray()

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeAlias
 
 from dataops_dagster import gate, plan, release
 from dataops_dagster.errors import DataOpsError
@@ -63,6 +64,10 @@ class Head:
         return tags[-1] if tags else None
 
 
+Heads: TypeAlias = Mapping[str, Head | DataOpsError]
+"""What was looked up, by workspace; an error where its server failed us."""
+
+
 def look_up(project: Project, workspace: Workspace) -> Head:
     """Ask the server where a workspace's branch and releases are."""
     ref, prefix = branch_ref(workspace.branch), release.prefix(project.name, workspace.name)
@@ -98,7 +103,7 @@ def consider(
     book: EvidenceBook,
     commit: str | None = None,
     override: Override | None = None,
-    heads: Mapping[str, Head | DataOpsError] | None = None,
+    heads: Heads | None = None,
 ) -> Considered:
     """Find what could be promoted into `target` now, ask its gate, and plan it.
 
@@ -124,10 +129,12 @@ def consider(
             "name the full id of a commit that is on it",
         )
     wanted = tip.commit if commit is None else commit
-    waiting = store.missing_from(base.commit, wanted, limit=CANDIDATES)
+    waiting = store.missing_from(base.commit, wanted, limit=CANDIDATES, first_parent=True)
     if not waiting:
         assert base.commit  # what lacks nothing is not empty
-        return NothingToDo(target.name, base.commit, wanted)
+        # Also when an older commit was named: what the target has is what counts.
+        has_all = store.contains(base.commit, tip.commit)
+        return NothingToDo(target.name, base.commit, tip.commit if has_all else wanted)
     candidates = waiting if commit is None else [commit]
     judged = _judge(
         project, target, upstream, candidates, store=store, book=book, override=override
@@ -297,6 +304,7 @@ def _plan(
             commit=commit,
             tree=tree,
             equality=equality,
+            commit_count=store.count_missing_from(base.commit, candidate),
             commits=store.commits(store.missing_from(base.commit, candidate, limit=CANDIDATES)),
             changes=store.changes(base_tree, tree),
             overwrites=overwrites,

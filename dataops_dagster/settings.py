@@ -38,7 +38,7 @@ Duration = Annotated[
 NAME_PATTERN = r"^[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)*$"
 """A name of a project or workspace: becomes part of asset keys, op names and git refs."""
 
-Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=60)]
+Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=30)]
 VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Argument = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$")]
 # A block is an argument of ours to Meltano; it must never pass for an option.
@@ -177,7 +177,7 @@ class Project(Settings):
         strict=False,
         description="how repositories may be reached; http and file must be asked for",
     )
-    automation: Automation = Automation()
+    automation: Automation = Field(default_factory=Automation)
 
     @property
     def targets(self) -> tuple[Workspace, ...]:

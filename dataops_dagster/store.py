@@ -5,6 +5,7 @@ Deleting it at any time costs a fetch, nothing else; a broken one is made anew.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 import shutil
@@ -15,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from dataops_dagster import process
 from dataops_dagster.errors import ToolError
@@ -79,15 +80,30 @@ class PushRejected:
 class Store:
     """A bare cache of one project's repositories: what they share is fetched once."""
 
-    def __init__(self, root: Path, project: str) -> None:
+    def __init__(self, root: Path, project: str, seconds: float = NETWORK_SECONDS) -> None:
+        """Take the cache below `root`; a fetch, and waiting for another's, may take `seconds`."""
         self.folder = root / f"{project}.git"
-        self._lock = FileLock(f"{self.folder}.lock", timeout=NETWORK_SECONDS)
+        self.seconds = seconds
+        self._file_lock = FileLock(f"{self.folder}.lock", timeout=seconds)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        try:
+            with self._file_lock:
+                yield
+        except Timeout:
+            raise ToolError(
+                f"waiting for {self._file_lock.lock_file}",
+                None,
+                f"another process fetched for longer than {self.seconds:g} s",
+                retryable=True,
+            ) from None
 
     @cached_property
     def _command(self) -> HardenedGit:
         if not (self.folder / "HEAD").exists():
             self.folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with self._lock:
+            with self._locked():
                 if not (self.folder / "HEAD").exists():
                     self._make()
         git = HardenedGit()
@@ -112,7 +128,7 @@ class Store:
         except ToolError as error:
             if not _BROKEN.search(error.tail):
                 raise
-            with self._lock:
+            with self._locked():
                 self._make()
             raise ToolError(
                 error.command,
@@ -153,13 +169,14 @@ class Store:
     def _fetch(self, access: Access, refspec: str, *options: str) -> None:
         options = ("--quiet", "--no-tags", "--no-write-fetch-head", *options)
         arguments = ("fetch", *options, "--end-of-options", access.url, refspec)
-        with self._lock:
+        with self._locked():
             try:
-                self._git(*arguments, access=access)
+                self._git(*arguments, access=access, seconds=self.seconds)
             except ToolError as error:
                 if not _BROKEN.search(error.tail):
                     raise
-                self._git(*arguments, access=access)  # now into a new cache
+                # Now into a new cache.
+                self._git(*arguments, access=access, seconds=self.seconds)
 
     def commit(self, id_: str) -> Commit:
         """Read one commit."""
@@ -181,11 +198,24 @@ class Store:
         )
         return tuple(map(_commit, listed.rstrip("\0").split("\0")))
 
-    def missing_from(self, base: str | None, tip: str, *, limit: int) -> list[str]:
-        """Return ids of at most `limit` commits of `tip` that `base` lacks, newest first."""
+    def missing_from(
+        self, base: str | None, tip: str, *, limit: int, first_parent: bool = False
+    ) -> list[str]:
+        """Return ids of at most `limit` commits of `tip` that `base` lacks, newest first.
+
+        With `first_parent` only those that were `tip`'s own heads, not what was merged into it.
+        """
+        options = ["--first-parent"] if first_parent else []
         exclude = [f"^{base}"] if base else []
-        listed = self._text("rev-list", "--topo-order", f"--max-count={limit}", tip, *exclude)
+        listed = self._text(
+            "rev-list", "--topo-order", f"--max-count={limit}", *options, tip, *exclude
+        )
         return listed.split()
+
+    def count_missing_from(self, base: str | None, tip: str) -> int:
+        """Return how many commits of `tip` `base` lacks."""
+        exclude = [f"^{base}"] if base else []
+        return int(self._text("rev-list", "--count", tip, *exclude))
 
     def contains(self, tip: str, commit: str) -> bool:
         """Say whether `commit` is `tip` or an ancestor of it."""
@@ -335,9 +365,9 @@ class Store:
             self._git("checkout-index", "--all", "--quiet", env=env)
 
 
-def store_of(project: Project) -> Store:
-    """Return a project's cache on this machine."""
-    return Store(cache_folder(), project.name)
+def store_of(project: Project, seconds: float = NETWORK_SECONDS) -> Store:
+    """Return a project's cache on this machine; a fetch into it may take `seconds`."""
+    return Store(cache_folder(), project.name, seconds)
 
 
 def _commit(record: str) -> Commit:

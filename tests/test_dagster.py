@@ -32,7 +32,7 @@ def in_production(dagster_shop: DagsterShop) -> DagsterShop:
 def test_a_change_travels_to_production_by_itself(dagster_shop: DagsterShop):
     shop = dagster_shop.shop
     asked = dagster_shop.settle()
-    assert [key.rsplit(" ", 2)[0].split()[:2] for key in asked] == [
+    assert [key.split()[:2] for key in asked] == [
         ["promote", "staging"],
         ["run", "staging"],
         ["promote", "prod"],
@@ -230,7 +230,7 @@ def test_production_is_deployed_once_for_each_promoted_commit(in_production: Dag
     shop = in_production.shop
     shop.dev.commit({"pipeline.yml": "source: orders\n"})
     keys = in_production.settle()
-    assert [key for key in keys if key.startswith("deploy")] == [f"deploy prod {shop.prod.head} #1"]
+    assert [key for key in keys if key.startswith("deploy")] == [f"deploy prod {shop.prod.head}"]
     deployments = in_production.instance.fetch_materializations(
         dg.AssetKey(["shop", "prod", "deployment"]), limit=10
     ).records
@@ -322,6 +322,104 @@ def test_a_deployment_is_repeated_only_when_a_person_asks(in_production: Dagster
     assert count() == 1
     assert in_production.deploy(redeploy=True).success
     assert count() == 2
+
+
+def started(shop: DagsterShop, request: dg.RunRequest, status=dg.DagsterRunStatus.STARTED):
+    """Leave what a sensor asked for as a run in some state."""
+    job = shop.defs.resolve_job_def(request.job_name)
+    return shop.instance.create_run_for_job(job, tags=request.tags, status=status)
+
+
+def test_a_workspace_is_run_once_at_a_time_also_when_its_head_moves_on(dagster_shop: DagsterShop):
+    shop = dagster_shop.shop
+    dagster_shop.launch(dagster_shop.ask()[0])
+    (run,) = dagster_shop.ask()
+    started(dagster_shop, run)
+    shop.dev.commit({"pipeline.yml": "source: orders\n"})
+    dagster_shop.launch(dagster_shop.ask()[0])
+    assert "staging: another like it is under way" in dagster_shop.why()
+
+
+def test_what_a_person_canceled_is_not_asked_for_again(dagster_shop: DagsterShop):
+    dagster_shop.launch(dagster_shop.ask()[0])
+    (run,) = dagster_shop.ask()
+    started(dagster_shop, run, dg.DagsterRunStatus.CANCELED)
+    assert f"staging: the run at {dagster_shop.shop.staging.head[:12]} was canceled" in (
+        dagster_shop.why()
+    )
+
+
+def test_an_older_commit_that_a_person_deployed_stays(in_production: DagsterShop):
+    shop = in_production.shop
+    old = shop.prod.head
+    shop.dev.commit({"pipeline.yml": "source: orders\n"})
+    in_production.settle()
+    assert in_production.deploy(commits={"prod": old}).success
+    assert in_production.data_version("shop", "prod", "deployment") == old
+    assert "another commit deployed by hand since" in in_production.why()
+
+
+def test_a_deployment_is_believed_from_our_own_op_only(dagster_shop: DagsterShop):
+    shop = dagster_shop.shop
+    for _ in range(3):
+        dagster_shop.launch(dagster_shop.ask()[0])
+    (deploy,) = dagster_shop.ask()
+    assert deploy.job_name == "deploy_shop"
+    claim_ = dg.AssetMaterialization(
+        naming.deployment_key("shop", "prod"), metadata={"dataops/commit": shop.prod.head}
+    )
+
+    @dg.op
+    def claim(context):
+        context.log_event(claim_)
+
+    @dg.job
+    def forged():
+        claim()
+
+    forged.execute_in_process(instance=dagster_shop.instance)
+    dagster_shop.instance.report_runless_asset_event(claim_)
+    assert records.deployed(dagster_shop.instance, "shop", "prod") is None
+    dagster_shop.launch(deploy)
+    dagster_shop.instance.report_runless_asset_event(claim_)
+    assert records.deployed(dagster_shop.instance, "shop", "prod") == shop.prod.head
+
+
+def test_a_green_run_counts_although_another_step_of_its_dagster_run_failed(
+    dagster_shop: DagsterShop,
+):
+    shop = dagster_shop.shop
+    job = dagster_shop.defs.get_implicit_global_asset_job_def()
+    keys = {dg.AssetKey(["shop", name]) for name in ("staging", "prod")}
+    everything = job.get_subset(asset_selection=keys)
+    everything.execute_in_process(instance=dagster_shop.instance, raise_on_error=False)
+    (evidence,) = records.InstanceEvidence(dagster_shop.instance).find(
+        "shop", "staging", "staging", [shop.staging.head]
+    )
+    assert evidence.outcome.value == "passed"
+
+
+def test_a_deleted_run_does_not_jam_the_next_request(dagster_shop: DagsterShop):
+    keys = set()
+    for _ in range(2):
+        (request,) = dagster_shop.ask()
+        keys.add(request.run_key)
+        run = started(dagster_shop, request, dg.DagsterRunStatus.FAILURE)
+    dagster_shop.instance.delete_run(run.run_id)
+    dagster_shop.seen_keys.discard(request.run_key)
+    (again,) = dagster_shop.ask()
+    assert again.run_key not in keys - {request.run_key}
+
+
+def test_a_dry_run_of_an_older_commit_leaves_the_source_where_it_is(dagster_shop: DagsterShop):
+    shop = dagster_shop.shop
+    old = shop.dev.head
+    head = shop.dev.commit({"later.txt": "x\n"})
+    assert dagster_shop.materialize("staging", commit=old, dry_run=True).success
+    observed = dagster_shop.instance.fetch_observations(dg.AssetKey(["shop", "dev"]), limit=1)
+    assert (
+        observed.records[0].event_log_entry.asset_observation.tags["dagster/data_version"] == head
+    )
 
 
 def test_a_server_that_does_not_answer_spoils_only_its_own_workspaces(in_production: DagsterShop):

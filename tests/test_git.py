@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import shutil
+import socket
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -418,6 +419,15 @@ def test_a_protocol_that_is_not_allowed_is_not_used_even_by_git(upstream, owned,
     with pytest.raises(ToolError, match="not allowed"):
         remote_refs(asked, "refs/heads/main")
     assert not owned.exists()
+
+
+def test_a_server_that_says_nothing_is_an_answer_within_its_deadline(monkeypatch):
+    monkeypatch.setattr("dataops_dagster.git.LOOKUP_SECONDS", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/dev.git"
+        with pytest.raises(ToolError, match="no answer within") as caught:
+            remote_refs(Access(url, "workspaces.it", ("http",)), "refs/heads/main")
+    assert caught.value.retryable
 
 
 def test_a_url_that_looks_like_an_option_is_none(owned):

@@ -6,6 +6,7 @@ import contextlib
 import os
 import queue
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -109,7 +110,7 @@ def test_a_missing_program_is_named_with_a_hint():
         process.run(["no-such-program-here", "--x"], env=ENV, deadline=5.0)
     assert caught.value.code is None
     assert "No such file or directory" in caught.value.tail
-    assert caught.value.hint == "is it installed?"
+    assert caught.value.hint == "is it installed, and may it be executed?"
 
 
 def test_a_program_that_may_not_be_executed_is_named(tmp_path):
@@ -287,3 +288,24 @@ def test_inert_text_holds_no_control_and_no_bidi_characters(text):
 def test_inert_text_keeps_letters_of_all_scripts_and_tabs():
     text = "Grüße\tñ 日本 עברית 🚀"
     assert process.inert(text) == text
+
+
+def test_a_program_ends_when_the_worker_that_started_it_is_killed(tmp_path):
+    script = (
+        "from dataops_dagster import process\n"
+        f"program = ['sh', '-c', 'echo $$ > {tmp_path}/pid; sleep 60 & wait']\n"
+        "process.run(program, env=process.environment((), {}), deadline=60, on_line=print)\n"
+    )
+    worker = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.DEVNULL)
+    pid = tmp_path / "pid"
+    until(lambda: pid.exists() and pid.read_text().strip())
+    worker.kill()
+    worker.wait()
+    until(lambda: not Path(f"/proc/{pid.read_text().strip()}").exists())
+
+
+def until(look) -> None:
+    end = time.monotonic() + 15
+    while not look():
+        assert time.monotonic() < end
+        time.sleep(0.02)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
 
 import pytest
 
@@ -221,6 +222,30 @@ def test_production_gets_the_newest_proven_commit_although_the_tip_is_not_proven
     assert isinstance(answer, Promoted)
     assert answer.ready.plan.upstream_commit == proven
     assert shop.prod.show("pipeline.yml") == "source: users\ntarget: warehouse"
+
+
+def test_a_proven_head_is_found_behind_many_commits_of_the_upstreams_own_upstream(shop: Shop):
+    shop.promote("staging")
+    shop.prove(shop.staging)
+    proven = shop.staging.head
+    stream = "".join(
+        f"commit refs/heads/main\ncommitter A <a@x> {1_800_000_000 + i} +0000\ndata 1\n.\n"
+        + (f"from {shop.dev.head}\n" if i == 0 else "")
+        + "\n"
+        for i in range(300)
+    )
+    (shop.root / "stream").write_text(stream)
+    with (shop.root / "stream").open() as commits:
+        subprocess.run(
+            ["git", "--git-dir", str(shop.dev.bare), "fast-import", "--quiet"],
+            stdin=commits,
+            check=True,
+        )
+    shop.promote("staging")
+    shop.prove(shop.staging, Outcome.FAILED)
+    answer = shop.promote("prod")
+    assert isinstance(answer, Promoted)
+    assert answer.ready.plan.upstream_commit == proven
 
 
 def test_a_later_failure_of_the_same_commit_revokes_its_proof(shop: Shop):

@@ -23,6 +23,7 @@ PLAN = Plan(
     commit="c" * 40,
     tree="d" * 40,
     equality=Equality.SAME_TREE,
+    commit_count=0,
     commits=(),
     changes=(),
     overwrites=(),

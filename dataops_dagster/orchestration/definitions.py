@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from pathlib import Path
+from typing import Any, Literal, TypeAlias
 
 import dagster as dg
 
@@ -12,9 +14,12 @@ from dataops_dagster.orchestration import naming
 from dataops_dagster.orchestration.assets import deployment_assets, source_assets, target_asset
 from dataops_dagster.orchestration.checks import run_checks
 from dataops_dagster.orchestration.ops import IO_MANAGER_KEY
+from dataops_dagster.orchestration.requests import MARGIN, PROMOTION
 from dataops_dagster.orchestration.schedules import schedules
 from dataops_dagster.orchestration.sensors import gates_sensor, heads_sensor
 from dataops_dagster.settings import Project
+
+UnresolvedJob: TypeAlias = Any  # what define_asset_job returns has no public name
 
 _IO_MANAGER = dg.FilesystemIOManager()
 
@@ -35,24 +40,35 @@ def definitions_of(project: Project) -> dg.Definitions:
     targets = [target_asset(project, target) for target in project.targets]
     deployments = deployment_assets(project)
     checks = run_checks(project)
-    selections = {
-        naming.promote_job: dg.AssetSelection.assets(*targets).without_checks()
-        if targets
-        else None,
-        naming.deploy_job: dg.AssetSelection.assets(*deployments) if deployments else None,
-        naming.run_job: dg.AssetSelection.checks(*checks) if checks else None,
-    }
     # One job a verb, shared by all workspaces: a job a workspace makes loading quadratic.
-    jobs = [
-        dg.define_asset_job(
-            name(project.name),
-            selection=selection,
-            # Each further process costs seconds; these ops wait for git and the platform anyway.
-            executor_def=dg.in_process_executor,
+    jobs = []
+    if targets:
+        jobs.append(
+            _job(
+                naming.promote_job(project.name),
+                dg.AssetSelection.assets(*targets).without_checks(),
+                "Promote into the targets you choose; each asks its gate.",
+                PROMOTION,
+            )
         )
-        for name, selection in selections.items()
-        if selection is not None
-    ]
+    if deployments:
+        jobs.append(
+            _job(
+                naming.deploy_job(project.name),
+                dg.AssetSelection.assets(*deployments),
+                "Deploy the workspaces you choose, each at its head or a commit on its branch.",
+                _longest(project, "deploy"),
+            )
+        )
+    if checks:
+        jobs.append(
+            _job(
+                naming.run_job(project.name),
+                dg.AssetSelection.checks(*checks),
+                "Run the workspaces you choose and record the evidence.",
+                _longest(project, "run"),
+            )
+        )
     return dg.Definitions(
         assets=[source_assets(project), *targets, *deployments],
         asset_checks=checks,
@@ -61,6 +77,25 @@ def definitions_of(project: Project) -> dg.Definitions:
         schedules=schedules(project),
         resources={IO_MANAGER_KEY: _IO_MANAGER},
     )
+
+
+def _job(
+    name: str, selection: dg.AssetSelection, description: str, limit: timedelta
+) -> UnresolvedJob:
+    return dg.define_asset_job(
+        name,
+        selection=selection,
+        description=description,
+        # Each further process costs seconds; these ops wait for git and the platform anyway.
+        executor_def=dg.in_process_executor,
+        # Also for runs that a person launches: a worker that died would block others for ever.
+        tags={"dagster/max_runtime": str(int(limit.total_seconds()))},
+    )
+
+
+def _longest(project: Project, verb: Literal["run", "deploy"]) -> timedelta:
+    steps = [getattr(workspace, verb) for workspace in project.workspaces.values()]
+    return max((step.deadline for step in steps if step), default=timedelta()) + MARGIN
 
 
 @dg.definitions

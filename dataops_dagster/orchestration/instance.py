@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 import dagster as dg
+from yaml import YAMLError
 
 from dataops_dagster import promotion
 from dataops_dagster.errors import ConfigError
@@ -32,7 +33,14 @@ class HomeInstance:
                 "is not set to an absolute path of a folder, so evidence cannot be looked up",
                 "set it to the folder that Dagster's daemon and webserver use",
             )
-        return dg.DagsterInstance.get()
+        try:
+            return dg.DagsterInstance.get()
+        except (dg.DagsterError, YAMLError, OSError) as error:
+            raise ConfigError.at(
+                str(home / "dagster.yaml"),
+                f"Dagster cannot use this instance: {str(error).strip().splitlines()[0][:300]}",
+                "mend dagster.yaml, or set DAGSTER_HOME to another folder",
+            ) from None
 
     def find(
         self, project: str, workspace: str, environment: str, commits: Sequence[str]

@@ -43,7 +43,7 @@ def of_plan(plan: Plan) -> dict[str, Any]:
         "dataops/base": plan.base or "none",
         "dataops/equality": plan.equality.value,
         "dataops/plan": plan.digest,
-        "dataops/commits": len(plan.commits),
+        "dataops/commits": plan.commit_count,
         "dataops/files_changed": len(plan.changes),
         "dataops/files_overwritten": len(plan.overwrites),
         "dataops/files_kept": len(plan.keeps),

@@ -75,15 +75,14 @@ def refuse(answer: Held | Rejected | Conflicted | Raced) -> dg.Failure:
             )
         case Rejected(_, reason, hint):
             return dg.Failure(f"{reason}\nhint: {hint}", allow_retries=False)
-        case Conflicted(target, _, paths):
+        case Conflicted(_, _, paths):
             return dg.Failure(
-                f"{answer.reason}\nhint: make the same change on both sides, or delete the paths"
-                f" in {target} too",
+                f"{answer.reason}\nhint: {answer.hint}",
                 metadata={"dataops/conflicts": metadata.table(("path",), ((p,) for p in paths))},
                 allow_retries=False,
             )
-        case Raced(target, _):
-            return dg.Failure(f"{target} was moved by others time and again; nothing was written")
+        case Raced(_, _):
+            return dg.Failure(answer.reason)
         case _:
             assert_never(answer)
 
@@ -107,23 +106,18 @@ def fetch_op(project: Project, target: Workspace) -> dg.OpDefinition:
             )
         reason = one_line(config.reason) if config.override_gate else None
         pinned = {"commit": config.commit, "dry_run": config.dry_run, "override": reason}
-        match _consider(context, project, target, pinned):
+        heads = promotion.look_up_all(project, [upstream.name, target.name])
+        _observe(context, project, upstream, heads)
+        match _consider(context, project, target, pinned, heads):
             case Ready(plan):
                 commit = plan.upstream_commit
             case NothingToDo(_, _, commit):
                 pass
             case refusal:
                 raise refuse(refusal)
-        key, value = naming.promotion_tag(project.name, target.name, commit)
-        context.instance.add_run_tags(context.run.run_id, {key: value})
-        if not upstream.upstream:
-            # What was really found, before the publishing step starts and Dagster notes its inputs.
-            context.log_event(
-                dg.AssetObservation(
-                    naming.asset_key(project.name, upstream.name),
-                    tags={naming.DATA_VERSION_TAG: commit},
-                )
-            )
+        if not config.dry_run:
+            key, value = naming.promotion_tag(project.name, target.name, commit)
+            context.instance.add_run_tags(context.run.run_id, {key: value})
         context.log.info(f"{upstream.name} at {commit} is to be promoted into {target.name}")
         return {**pinned, "commit": commit}
 
@@ -194,7 +188,8 @@ def publish_op(project: Project, target: Workspace) -> dg.OpDefinition:
                     records.OUTCOME: "promoted",
                 }
                 context.log.info(f"promoted: {target.name} is at {head}, release {release.tag}")
-            case NothingToDo(_, head, _):
+            case NothingToDo(_, head, has):
+                pinned = {**pinned, "commit": has}
                 told = {records.COMMIT: head, records.OUTCOME: "nothing to do"}
             case refusal:
                 raise refuse(refusal)
@@ -210,8 +205,26 @@ def publish_op(project: Project, target: Workspace) -> dg.OpDefinition:
     return publish
 
 
+def _observe(
+    context: dg.OpExecutionContext, project: Project, upstream: Workspace, heads: promotion.Heads
+) -> None:
+    """Record a source's head as found, before the publishing step starts and notes its inputs."""
+    head = heads[upstream.name]
+    if not upstream.upstream and not isinstance(head, DataOpsError) and head.commit:
+        context.log_event(
+            dg.AssetObservation(
+                naming.asset_key(project.name, upstream.name),
+                tags={naming.DATA_VERSION_TAG: head.commit},
+            )
+        )
+
+
 def _consider(
-    context: dg.OpExecutionContext, project: Project, target: Workspace, pinned: dict[str, Any]
+    context: dg.OpExecutionContext,
+    project: Project,
+    target: Workspace,
+    pinned: dict[str, Any],
+    heads: promotion.Heads | None = None,
 ) -> Considered:
     store = store_of(project)
     with answered_errors():
@@ -222,6 +235,7 @@ def _consider(
             book=records.InstanceEvidence(context.instance),
             commit=pinned["commit"],
             override=_override(pinned),
+            heads=heads,
         )
 
 

@@ -18,6 +18,9 @@ from dataops_dagster.settings import Workspace
 COMMIT, TREE, ENVIRONMENT = "dataops/commit", "dataops/tree", "dataops/environment"
 RAN, DETAIL, OUTCOME = "dataops/ran", "dataops/detail", "dataops/outcome"
 
+_RECORDS = 20
+"""How many of the newest materializations are looked through for one of our own."""
+
 _RUNS = 1000
 """How many runs of the candidates are looked at; more of them means the newest do not pass."""
 
@@ -36,10 +39,7 @@ class InstanceEvidence:
         if not tags:
             return []
         records = self.instance.get_run_records(
-            dg.RunsFilter(
-                tags={tags[0][0]: [value for _, value in tags]},
-                statuses=[dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE],
-            ),
+            dg.RunsFilter(tags={tags[0][0]: [value for _, value in tags]}),
             limit=_RUNS,
         )
         return [
@@ -54,17 +54,29 @@ def evidence_of(
     instance: dg.DagsterInstance, run: dg.DagsterRun, project: str, workspace: str
 ) -> Iterator[Evidence]:
     """Yield what our own run op recorded in a run; nothing else in the run is believed."""
-    if run.job_name not in (naming.run_job(project), naming.ALL_ASSETS_JOB):
+    # A job that promotes may be launched with the asset's check, as Materialize in the UI is.
+    jobs = (naming.run_job(project), naming.promote_job(project), naming.ALL_ASSETS_JOB)
+    if run.job_name not in jobs:
         return
-    for entry in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION):
+    entries = instance.all_logs(
+        run.run_id,
+        of_type={dg.DagsterEventType.ASSET_CHECK_EVALUATION, dg.DagsterEventType.STEP_SUCCESS},
+    )
+    # A step that reports success and then fails was none; other steps of the run do not matter.
+    ended_well = any(
+        entry.step_key == naming.run_op(project)
+        and entry.dagster_event
+        and entry.dagster_event.event_type is dg.DagsterEventType.STEP_SUCCESS
+        for entry in entries
+    )
+    for entry in entries:
         check = entry.dagster_event and entry.dagster_event.event_specific_data
         if (
             isinstance(check, dg.AssetCheckEvaluation)
             and entry.step_key == naming.run_op(project)
             and check.asset_key == naming.asset_key(project, workspace)
             and check.check_name == naming.RUN_CHECK
-            # A run that reports success and then fails was not a success.
-            and (not check.passed or run.status is dg.DagsterRunStatus.SUCCESS)
+            and (not check.passed or ended_well)
         ):
             yield Evidence(
                 workspace=workspace,
@@ -82,11 +94,19 @@ def evidence_of(
 def deployed(instance: dg.DagsterInstance, project: str, workspace: str) -> str | None:
     """Return the commit of a workspace's last successful deployment by our op."""
     key = naming.deployment_key(project, workspace)
-    found = instance.fetch_materializations(key, limit=1).records
-    if not found or not found[0].event_log_entry.run_id:
-        return None  # never deployed, or a runless event that anybody may have written
-    materialization = found[0].event_log_entry.asset_materialization
-    return text(materialization.metadata, COMMIT) if materialization else None
+    for record in instance.fetch_materializations(key, limit=_RECORDS).records:
+        entry = record.event_log_entry
+        if _by_deploy_op(instance, entry, project) and entry.asset_materialization:
+            return text(entry.asset_materialization.metadata, COMMIT)
+    return None
+
+
+def _by_deploy_op(instance: dg.DagsterInstance, entry: dg.EventLogEntry, project: str) -> bool:
+    """Say whether our own op wrote an event; anybody may have written any other."""
+    if entry.step_key != naming.deploy_op(project):
+        return False
+    run = instance.get_run_by_id(entry.run_id)
+    return run is not None and run.job_name in (naming.deploy_job(project), naming.ALL_ASSETS_JOB)
 
 
 def deployment_failed(
@@ -95,7 +115,12 @@ def deployment_failed(
     """Say whether the run ended with the platform's no, rather than without an answer."""
     key = naming.deployment_key(project, workspace)
     entries = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ASSET_OBSERVATION)
-    return any(e.asset_observation and e.asset_observation.asset_key == key for e in entries)
+    return any(
+        entry.asset_observation
+        and entry.asset_observation.asset_key == key
+        and entry.step_key == naming.deploy_op(project)
+        for entry in entries
+    )
 
 
 def recorded_head(instance: dg.DagsterInstance, project: str, workspace: Workspace) -> str | None:
@@ -110,19 +135,18 @@ def recorded_head(instance: dg.DagsterInstance, project: str, workspace: Workspa
     return (event.tags or {}).get(naming.DATA_VERSION_TAG) if event else None
 
 
-def is_promoting(instance: dg.DagsterInstance, project: str) -> bool:
-    """Say whether a run that promotes may be under way."""
-    jobs = (naming.promote_job(project), naming.ALL_ASSETS_JOB)
-    return any(
-        instance.get_run_records(
-            dg.RunsFilter(
-                job_name=job,
-                statuses=[dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED],
-            ),
-            limit=1,
-        )
-        for job in jobs
-    )
+def unfinished(instance: dg.DagsterInstance) -> Sequence[dg.RunRecord]:
+    """Return the runs that are waiting or under way, newest first."""
+    return instance.get_run_records(dg.RunsFilter(statuses=_UNFINISHED), limit=_RUNS)
+
+
+_UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
 
 
 def text(metadata: object, key: str) -> str:

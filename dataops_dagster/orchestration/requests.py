@@ -6,9 +6,10 @@ next one. Sensors and schedules only hand over what is decided here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import dagster as dg
@@ -18,7 +19,7 @@ from dataops_dagster import promotion
 from dataops_dagster.errors import DataOpsError
 from dataops_dagster.model import Conflicted, Held, NothingToDo, Ready, Rejected
 from dataops_dagster.orchestration import naming, records
-from dataops_dagster.promotion import Head
+from dataops_dagster.promotion import Head, Heads
 from dataops_dagster.settings import Project, Step, Workspace
 from dataops_dagster.store import Store
 
@@ -30,8 +31,6 @@ MARGIN = timedelta(minutes=5)
 
 PROMOTION = timedelta(minutes=30)
 """What a promotion may take; the first one fetches whole repositories."""
-
-Heads = Mapping[str, Head | DataOpsError]
 
 
 @dataclass(frozen=True)
@@ -66,9 +65,9 @@ class Due:
         return dg.SensorResult(skip_reason="\n".join(self.reasons) or "nothing is automatic here")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Observer:
-    """What is looked at to decide what is due."""
+    """What is looked at to decide what is due, at one moment."""
 
     project: Project
     instance: dg.DagsterInstance
@@ -136,6 +135,9 @@ class Observer:
             # The plan is part of the key: another head of the target is another promotion.
             key=f"promote {target.name} {plan.digest}",
             what=f"the promotion of {plan.upstream_commit[:12]}",
+            answered=lambda run: (
+                "was done, and the target set back since" if run.is_success else ""
+            ),
             limit=PROMOTION,
             request=lambda **more: dg.RunRequest(
                 job_name=naming.promote_job(self.project.name),
@@ -166,9 +168,7 @@ class Observer:
             key=f"deploy {workspace.name} {commit}",
             what=f"the deployment of {commit[:12]}",
             limit=workspace.deploy.deadline + MARGIN,
-            answered=lambda run: records.deployment_failed(
-                self.instance, run, self.project.name, workspace.name
-            ),
+            answered=lambda run: self._deployment_answer(run, workspace),
             request=lambda **more: dg.RunRequest(
                 job_name=naming.deploy_job(self.project.name),
                 asset_selection=[naming.deployment_key(self.project.name, workspace.name)],
@@ -176,6 +176,12 @@ class Observer:
                 **more,
             ),
         )
+
+    def _deployment_answer(self, run: dg.DagsterRun, workspace: Workspace) -> str:
+        if run.is_success:
+            return "was done, and another commit deployed by hand since"
+        failed = records.deployment_failed(self.instance, run, self.project.name, workspace.name)
+        return "failed" if failed else ""
 
     def run(self, workspace: Workspace, heads: Heads) -> Decision:
         """Ask for a run of a head that has no evidence yet; what deploys is deployed first."""
@@ -225,34 +231,61 @@ class Observer:
         what: str,
         limit: timedelta,
         request: Callable[..., dg.RunRequest],
-        answered: Callable[[dg.DagsterRun], bool] = lambda _: False,
+        answered: Callable[[dg.DagsterRun], str] = lambda _: "",
     ) -> Decision:
-        """Ask for a run unless one is under way, or enough ended without an answer.
-
-        The attempt is part of the run key: Dagster never launches a second run for one key, also
-        when the first was lost.
-        """
-        runs = self.instance.get_run_records(
-            dg.RunsFilter(tags={tag[0]: tag[1]}), limit=ATTEMPTS * 10
-        )
-        ended = [record for record in runs if record.dagster_run.is_finished]
-        for record in runs:
-            # A run whose worker died with its machine may stay "started" for ever.
-            alive = self.now - record.create_timestamp < limit + MARGIN
-            if not record.dagster_run.is_finished and alive:
-                return Wait(f"{what} is under way, run {record.dagster_run.run_id}", under_way=True)
-        failed = [r.dagster_run for r in ended if not r.dagster_run.is_success]
-        said_no = next((run for run in failed if answered(run)), None)
-        if said_no:
-            return Wait(
-                f"{what} failed, run {said_no.run_id}; it waits for another commit or a person"
+        """Ask for a run unless one is under way, was answered, or enough ended without an answer."""
+        for record in self._unfinished:
+            # One at a time for each workspace: runs would share a state, deployments a platform.
+            if tag[0] in record.dagster_run.tags and self._is_alive(record, limit):
+                run = record.dagster_run
+                same = run.tags[tag[0]] == tag[1]
+                return Wait(
+                    f"{what if same else 'another like it'} is under way, run {run.run_id}",
+                    under_way=True,
+                )
+        runs = [
+            record.dagster_run
+            for record in self.instance.get_run_records(
+                dg.RunsFilter(tags={tag[0]: tag[1]}), limit=ATTEMPTS * 10
             )
-        if len(failed) >= ATTEMPTS:
-            return Wait(f"{what} did not succeed in {len(failed)} runs, last {failed[0].run_id}")
+        ]
+        ended = [run for run in runs if run.is_finished]
+        if reason := _settled(ended, what, answered):
+            return Wait(reason)
+        # The key names what went before: Dagster never launches a second run for one key.
         return request(
-            run_key=f"{key} #{len(runs) + 1}",
+            run_key=f"{key} after {runs[0].run_id}" if runs else key,
             tags={tag[0]: tag[1], "dagster/max_runtime": str(int(limit.total_seconds()))},
         )
+
+    @cached_property
+    def _unfinished(self) -> Sequence[dg.RunRecord]:
+        return records.unfinished(self.instance)
+
+    def _is_alive(self, record: dg.RunRecord, limit: timedelta) -> bool:
+        """Say whether to wait for a run: its worker may have died with its machine."""
+        if record.dagster_run.status is dg.DagsterRunStatus.QUEUED:
+            return True
+        begun = (
+            datetime.fromtimestamp(record.start_time, timezone.utc)
+            if record.start_time
+            else record.update_timestamp
+        )
+        return self.now - begun < limit + MARGIN
+
+
+def _settled(
+    ended: Sequence[dg.DagsterRun], what: str, answered: Callable[[dg.DagsterRun], str]
+) -> str:
+    """Say why ended runs, newest first, mean that no further one is asked for; else nothing."""
+    for run in ended:
+        if run.status is dg.DagsterRunStatus.CANCELED:
+            return f"{what} was canceled, run {run.run_id}; it waits for a person"
+        if answer := answered(run):
+            return f"{what} {answer}, run {run.run_id}; it waits for another commit or a person"
+    if len(ended) >= ATTEMPTS:
+        return f"{what} did not succeed in {len(ended)} runs, last {ended[0].run_id}"
+    return ""
 
 
 def schedules_of(project: Project) -> Iterator[tuple[str, Workspace, str]]:

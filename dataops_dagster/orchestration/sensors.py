@@ -11,9 +11,14 @@ import dagster as dg
 from dataops_dagster import promotion
 from dataops_dagster.errors import DataOpsError
 from dataops_dagster.orchestration import naming, records
-from dataops_dagster.orchestration.requests import Heads, Observer
+from dataops_dagster.orchestration.requests import Observer
+from dataops_dagster.promotion import Heads
 from dataops_dagster.settings import Project
 from dataops_dagster.store import store_of
+
+FETCH_SECONDS = 30.0
+"""What a look may spend on fetching: Dagster gives it a minute. A run may take as long as it needs,
+so that a large repository's first fetch is a matter of materializing the target by hand once."""
 
 
 def heads_sensor(project: Project) -> dg.SensorDefinition:
@@ -53,6 +58,7 @@ def _moved(
     heads: Heads,
 ) -> Iterator[dg.AssetObservation | dg.AssetMaterialization]:
     """Yield an event for each head that is not where it was recorded before the look-up."""
+    busy = {tag for run in records.unfinished(instance) for tag in run.dagster_run.tags}
     for workspace in project.workspaces.values():
         head = heads[workspace.name]
         if isinstance(head, DataOpsError) or head.commit in (None, recorded[workspace.name]):
@@ -61,7 +67,7 @@ def _moved(
         tags = {naming.DATA_VERSION_TAG: str(head.commit)}
         if not workspace.upstream:
             yield dg.AssetObservation(key, tags=tags)
-        elif not records.is_promoting(instance, project.name) and recorded[
+        elif naming.promotion_tag(project.name, workspace.name, "")[0] not in busy and recorded[
             workspace.name
         ] == records.recorded_head(instance, project.name, workspace):
             # No run of ours is about to tell it, or has just done so.
@@ -90,7 +96,7 @@ def gates_sensor(project: Project, jobs: Sequence[Any]) -> dg.SensorDefinition:
     )
     def gates(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         heads = promotion.look_up_all(project)
-        store = store_of(project)
+        store = store_of(project, seconds=FETCH_SECONDS)
         observer = Observer(project, context.instance, store, datetime.now(timezone.utc))
         due = observer.due(heads)
         for reason in due.reasons:
