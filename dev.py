@@ -55,7 +55,7 @@ def commands(task: str, rest: list[str]) -> list[list[str]]:
             ["mypy"],
             ["lint-imports"],
         ]
-    return [["pytest", "--numprocesses=auto", *rest]]
+    return [["pytest", "--numprocesses=auto", "--dist=loadgroup", *rest]]
 
 
 def install(environment: Path, groups: list[str], *, lowest: bool) -> None:

@@ -9,6 +9,8 @@ import sysconfig
 from collections.abc import Callable
 from pathlib import Path
 
+from filelock import FileLock
+
 from dataops_dagster import process
 from dataops_dagster.errors import ToolError
 from dataops_dagster.folders import cache_folder
@@ -27,8 +29,10 @@ def command(on_line: Callable[[str], None]) -> str:
     if given:
         return given
     folder = cache_folder() / "tools" / "meltano-4"
-    if not (folder / "complete").exists():
-        _install(folder, on_line)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock", timeout=_INSTALL_SECONDS):
+        if not (folder / "complete").exists():
+            _install(folder, on_line)
     return str(folder / "bin" / "meltano")
 
 
