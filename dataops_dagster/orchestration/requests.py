@@ -210,8 +210,15 @@ class Observer:
 
     def scheduled_run(self, workspace: Workspace, heads: Heads) -> Decision:
         """Ask for a run of the head, whether or not it was run before."""
+        assert workspace.run
         head = _known(heads[workspace.name])
-        return head if isinstance(head, Wait) else self._run_request(workspace, _commit(head))
+        if isinstance(head, Wait):
+            return head
+        commit = _commit(head)
+        tag = naming.run_tag(self.project.name, workspace.name, commit, workspace.environment)
+        limit = workspace.run.deadline + MARGIN
+        busy = self._busy(tag, f"the run at {commit[:12]}", limit)
+        return busy or self._run_request(workspace, commit, tags={tag[0]: tag[1]})
 
     def _run_request(self, workspace: Workspace, commit: str, **more: Any) -> dg.RunRequest:
         key = naming.asset_key(self.project.name, workspace.name)
@@ -234,15 +241,8 @@ class Observer:
         answered: Callable[[dg.DagsterRun], str] = lambda _: "",
     ) -> Decision:
         """Ask for a run unless one is under way, was answered, or enough ended without an answer."""
-        for record in self._unfinished:
-            # One at a time for each workspace: runs would share a state, deployments a platform.
-            if tag[0] in record.dagster_run.tags and self._is_alive(record, limit):
-                run = record.dagster_run
-                same = run.tags[tag[0]] == tag[1]
-                return Wait(
-                    f"{what if same else 'another like it'} is under way, run {run.run_id}",
-                    under_way=True,
-                )
+        if busy := self._busy(tag, what, limit):
+            return busy
         runs = [
             record.dagster_run
             for record in self.instance.get_run_records(
@@ -257,6 +257,19 @@ class Observer:
             run_key=f"{key} after {runs[0].run_id}" if runs else key,
             tags={tag[0]: tag[1], "dagster/max_runtime": str(int(limit.total_seconds()))},
         )
+
+    def _busy(self, tag: tuple[str, str], what: str, limit: timedelta) -> Wait | None:
+        """Say what is under way: one at a time for each workspace.
+
+        Two runs would share the state of their loads, two deployments a platform.
+        """
+        for record in self._unfinished:
+            run = record.dagster_run
+            if tag[0] in run.tags and self._is_alive(record, limit):
+                same = run.tags[tag[0]] == tag[1]
+                told = what if same else "another like it"
+                return Wait(f"{told} is under way, run {run.run_id}", under_way=True)
+        return None
 
     @cached_property
     def _unfinished(self) -> Sequence[dg.RunRecord]:
