@@ -307,14 +307,13 @@ def log(session: Session, target: str) -> None:
     rows = [
         (
             release.tag.rpartition("/")[2],
-            release.commit[:12],
             f"{release.upstream} {release.upstream_commit[:12]}",
             release.equality,
             f"override: {release.override}" if release.override else "; ".join(release.evidence),
         )
         for release in found
     ]
-    header = ("release", "commit", "from", "equality", "evidence")
+    header = ("release", "from", "equality", "evidence")
     session.show([as_data(release) for release in found], _table(header, rows))
 
 

@@ -466,7 +466,7 @@ def test_sensors_are_off_unless_the_configuration_switches_them_on(tmp_path):
     for name in ("heads_shop", "gates_shop"):
         assert quiet.get_sensor_def(name).default_status is dg.DefaultSensorStatus.STOPPED
         assert busy.get_sensor_def(name).default_status is dg.DefaultSensorStatus.RUNNING
-        assert busy.get_sensor_def(name).minimum_interval_seconds == 5
+        assert busy.get_sensor_def(name).minimum_interval_seconds == 4
 
 
 def test_a_project_has_two_sensors_and_three_jobs_however_many_workspaces(tmp_path):
