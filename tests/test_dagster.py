@@ -29,6 +29,12 @@ def in_production(dagster_shop: DagsterShop) -> DagsterShop:
     return dagster_shop
 
 
+def started(shop: DagsterShop, request: dg.RunRequest, status=dg.DagsterRunStatus.STARTED):
+    """Leave what a sensor asked for as a run in some state."""
+    job = shop.defs.resolve_job_def(request.job_name)
+    return shop.instance.create_run_for_job(job, tags=request.tags, status=status)
+
+
 def test_a_change_travels_to_production_by_itself(dagster_shop: DagsterShop):
     shop = dagster_shop.shop
     asked = dagster_shop.settle()
@@ -84,11 +90,7 @@ def test_nothing_is_asked_for_twice_however_often_it_is_looked_at(in_production:
 
 def test_while_a_run_is_under_way_no_second_one_is_asked_for(dagster_shop: DagsterShop):
     (request,) = dagster_shop.ask()
-    dagster_shop.instance.create_run_for_job(
-        dagster_shop.defs.resolve_job_def("promote_shop"),
-        tags=request.tags,
-        status=dg.DagsterRunStatus.STARTED,
-    )
+    started(dagster_shop, request)
     assert "staging: the promotion of" in dagster_shop.why()
     assert "is under way" in dagster_shop.why()
 
@@ -96,25 +98,18 @@ def test_while_a_run_is_under_way_no_second_one_is_asked_for(dagster_shop: Dagst
 def test_a_run_that_was_lost_is_asked_for_again_a_few_times_then_a_person_has_to_look(
     dagster_shop: DagsterShop,
 ):
-    job = dagster_shop.defs.resolve_job_def("promote_shop")
     keys = set()
     for _ in range(ATTEMPTS):
         (request,) = dagster_shop.ask()
         keys.add(request.run_key)
-        dagster_shop.instance.create_run_for_job(
-            job, tags=request.tags, status=dg.DagsterRunStatus.FAILURE
-        )
+        started(dagster_shop, request, dg.DagsterRunStatus.FAILURE)
     assert len(keys) == ATTEMPTS  # Dagster launches one run a key, lost or not
     assert f"did not succeed in {ATTEMPTS} runs" in dagster_shop.reasons()
 
 
 def test_a_run_whose_machine_died_is_not_waited_for_for_ever(dagster_shop: DagsterShop):
     (request,) = dagster_shop.ask()
-    dagster_shop.instance.create_run_for_job(
-        dagster_shop.defs.resolve_job_def("promote_shop"),
-        tags=request.tags,
-        status=dg.DagsterRunStatus.STARTED,
-    )
+    started(dagster_shop, request)
     from dataops_dagster import promotion
 
     shop = dagster_shop.shop
@@ -322,12 +317,6 @@ def test_a_deployment_is_repeated_only_when_a_person_asks(in_production: Dagster
     assert count() == 1
     assert in_production.deploy(redeploy=True).success
     assert count() == 2
-
-
-def started(shop: DagsterShop, request: dg.RunRequest, status=dg.DagsterRunStatus.STARTED):
-    """Leave what a sensor asked for as a run in some state."""
-    job = shop.defs.resolve_job_def(request.job_name)
-    return shop.instance.create_run_for_job(job, tags=request.tags, status=status)
 
 
 def test_a_workspace_is_run_once_at_a_time_also_when_its_head_moves_on(dagster_shop: DagsterShop):
