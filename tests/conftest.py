@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from dataops_dagster import config, promotion
 from dataops_dagster.model import Evidence, Outcome
@@ -16,6 +18,11 @@ from dataops_dagster.settings import Project
 from dataops_dagster.store import Store
 from tests.repositories import Workspace, make_workspace
 from tests.smart_http import SmartHttpServer
+
+# A loaded machine is no slow program; and CI answers for the change, not for what chance finds.
+settings.register_profile("here", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "here")
 
 NOW = datetime(2026, 11, 22, 6, 0, tzinfo=timezone.utc)
 
