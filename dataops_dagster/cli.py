@@ -6,7 +6,6 @@ Dagster is imported only by commands that need its instance.
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -144,8 +143,7 @@ def _error_data(error: DataOpsError) -> dict[str, Any]:
 @click.pass_context
 def main(ctx: click.Context, paths: tuple[Path, ...], *, as_json: bool) -> None:
     """Promote data workspaces safely: production gets what a staging run proved."""
-    given = os.environ.get("DATAOPS_CONFIG", str(config.DEFAULT_PATH)).split(os.pathsep)
-    ctx.obj = Session(paths or tuple(map(Path, given)), as_json)
+    ctx.obj = Session(paths or config.default_paths(), as_json)
 
 
 _target = click.argument("target")

@@ -6,6 +6,7 @@ Never touches a repository or the network: what can only be known there, `dataop
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,12 @@ _SETTINGS: Mapping[str, type[BaseModel]] = {
     "credential": Credential,
     **STEPS,
 }
+
+
+def default_paths() -> tuple[Path, ...]:
+    """Return the files that DATAOPS_CONFIG names, or dataops.yaml in this folder."""
+    given = os.environ.get("DATAOPS_CONFIG", str(DEFAULT_PATH))
+    return tuple(map(Path, given.split(os.pathsep)))
 
 
 def load(path: Path) -> Project:

@@ -244,8 +244,9 @@ def _judge(
     verdict = gate.evidence_verdict(
         candidates, found, upstream=upstream.name, environment=environment
     )
-    proof = gate.newest_proven(candidates, found)
-    if proof:
+    if gate.is_open([verdict]):
+        proof = gate.newest_proven(candidates, found)
+        assert proof, "a passed verdict names its proof"
         return _Judged(proof[0], (verdict,), (proof[1],))
     if override:
         passed_over = gate.overridden(verdict, override.reason)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -101,5 +100,4 @@ def _longest(project: Project, verb: Literal["run", "deploy"]) -> timedelta:
 @dg.definitions
 def defs() -> dg.Definitions:
     """Load the projects that DATAOPS_CONFIG names (default: dataops.yaml, in this folder)."""
-    given = os.environ.get("DATAOPS_CONFIG", str(config.DEFAULT_PATH))
-    return build_dataops_definitions(*given.split(os.pathsep))
+    return build_dataops_definitions(*config.default_paths())
