@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, TypeAlias
 from urllib.parse import urlsplit
 
 import git as gitpython
@@ -56,10 +56,13 @@ _SETTINGS = {
     "transfer.fsckObjects": "true",
     "protocol.allow": "never",
 }
+PROMISOR = "dataops"
+"""The remote's name for a git command that may ask it for what a partial cache lacks."""
+
 _ASKPASS = Path(__file__).with_name("askpass.sh")
 _RETRYABLE = re.compile(
     r"could not resolve|timed? ?out|connection|hung up|early eof|http 5\d\d|error: 5\d\d"
-    r"|operation too slow|unable to access|cannot lock|unable to create",
+    r"|operation too slow|unable to access|cannot lock|unable to create|not our ref",
     re.IGNORECASE,
 )
 _LOGIN = re.compile(
@@ -70,6 +73,10 @@ _LOGIN = re.compile(
 _ABSENT = re.compile(
     r"not found|does not appear to be a git repository|error: 404|no such file", re.IGNORECASE
 )
+
+
+Git: TypeAlias = Callable[..., process.Completed]
+"""What runs git commands in one repository, with the arguments of `HardenedGit.command`."""
 
 
 @dataclass(frozen=True)
@@ -142,36 +149,40 @@ class HardenedGit(gitpython.Git):
         *arguments: str,
         access: Access | None = None,
         env: Mapping[str, str] | None = None,
-        stdin: bytes = b"",
+        stdin: bytes | IO[bytes] = b"",
+        stdout: IO[bytes] | None = None,
         allow: Iterable[int] = (0,),
         seconds: float | None = None,
+        lazy: bool = False,
     ) -> process.Completed:
         """Run one git command; with `access` it may reach that server.
 
+        With `lazy` git knows the server as the remote `PROMISOR` and asks it for objects that a
+        partial cache lacks.
         Raises `ToolError` when it ends with a code that is not allowed, or at its deadline.
         """
         deadline = seconds or (NETWORK_SECONDS if access else LOCAL_SECONDS)
         extra = {**(env or {}), **(access.environment() if access else {})}
         done = process.run(
             ["git", *arguments],
-            env=self._child_environment(extra, access),
+            env=self._child_environment(extra, access, lazy=lazy),
             cwd=Path("/"),
             stdin=stdin,
+            stdout=stdout,
             deadline=deadline,
         )
         if done.code in tuple(allow) and not done.timed_out:
             return done
-        if done.timed_out:
-            late = process.Completed(done.code, b"", b"no answer within %.0f s" % deadline, True)
-            raise error_of(arguments[0], late, access)
-        raise error_of(arguments[0], done, access)
+        raise error_of(arguments[0], done, access, deadline)
 
     def _child_environment(
-        self, extra: Mapping[str, str], access: Access | None = None
+        self, extra: Mapping[str, str], access: Access | None = None, *, lazy: bool = False
     ) -> dict[str, str]:
         settings = dict(_SETTINGS)
-        for protocol in access.protocols if access else ():
-            settings[f"protocol.{protocol}.allow"] = "always"
+        if access:
+            settings |= {f"protocol.{name}.allow": "always" for name in access.protocols}
+        if access and lazy:
+            settings |= {f"remote.{PROMISOR}.url": access.url, f"remote.{PROMISOR}.promisor": "true"}
         inherit = ("SSH_AUTH_SOCK", "https_proxy", "HTTPS_PROXY", "no_proxy") if access else ()
         values = {
             "HOME": "/dev/null",
@@ -190,9 +201,13 @@ class HardenedGit(gitpython.Git):
         return process.environment(inherit, {**values, **self.environment(), **extra})
 
 
-def error_of(name: str, done: process.Completed, access: Access | None) -> ToolError:
+def error_of(
+    name: str, done: process.Completed, access: Access | None, seconds: float = 0
+) -> ToolError:
     """Return what a failed git command said, without secrets, and with a hint where we know one."""
     text = done.stderr.decode("utf-8", "replace")[-4000:]
+    if done.timed_out:
+        text = f"no answer within {seconds:.0f} s"
     secrets = access.secrets if access else ()
     tail = "\n  ".join(process.clean(line, secrets) for line in text.splitlines())
     hint = ""
@@ -213,26 +228,6 @@ def error_of(name: str, done: process.Completed, access: Access | None) -> ToolE
 def version() -> str:
     """Return what `git --version` prints."""
     return HardenedGit().command("--version").stdout.decode().strip()
-
-
-def remote_refs(access: Access, *names: str) -> dict[str, str]:
-    """Ask a server for refs by full name or `prefix/*`; returns name to object id.
-
-    An annotated tag also appears as `NAME^{}`, with the commit it points to.
-    """
-    done = HardenedGit().command(
-        *("ls-remote", "--end-of-options", access.url, *names),
-        access=access,
-        seconds=LOOKUP_SECONDS,
-    )
-    patterns = re.compile("|".join(re.escape(n).replace(r"\*", ".*") for n in names))
-    found = {}
-    for line in done.stdout.decode("utf-8", "replace").splitlines():
-        id_, _, name = line.partition("\t")
-        # git matches a name's end too, so refs/x/refs/heads/main would pass for the branch.
-        if patterns.fullmatch(name.removesuffix("^{}")):
-            found[name] = object_id(id_)
-    return found
 
 
 def branch_ref(branch: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import select
 import shutil
 import signal
 import subprocess
@@ -75,15 +76,17 @@ def run(
     env: Mapping[str, str],
     deadline: float,
     cwd: Path | None = None,
-    stdin: bytes = b"",
+    stdin: bytes | IO[bytes] = b"",
+    stdout: IO[bytes] | None = None,
     on_line: Callable[[str], None] | None = None,
     secrets: Iterable[str] = (),
 ) -> Completed:
     """Run a program to its end, or to `deadline` seconds, and end all of its process group.
 
-    With `on_line`, standard output and error become one stream whose inert, redacted lines are
-    handed over as they come, and the program also ends when we are killed; without it both are
-    captured apart. Raises `ToolError` when the program cannot be started.
+    A file as `stdin`, read from its beginning, or as `stdout`, written where it stands, is handed to
+    the program as it is: its size does not matter then. With `on_line`, standard output and error become one stream whose inert,
+    redacted lines are handed over as they come, and the program also ends when we are killed;
+    without it both are captured apart. Raises `ToolError` when the program cannot be started.
     """
     with contextlib.ExitStack() as stack:
         guarded, lifeline = list(command), tuple[int, ...]()
@@ -94,13 +97,16 @@ def run(
             stack.callback(os.close, read)
             lifeline = (read,)
             guarded = [sys.executable, "-I", "-S", _GUARD, str(read), f"{GRACE_SECONDS}", *command]
+        if not isinstance(stdin, bytes):
+            stdin.flush()
+            os.lseek(stdin.fileno(), 0, os.SEEK_SET)
         try:
             process = subprocess.Popen(
                 guarded,
                 cwd=cwd,
                 env=dict(env),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
+                stdin=subprocess.PIPE if isinstance(stdin, bytes) else stdin,
+                stdout=stdout or subprocess.PIPE,
                 stderr=subprocess.STDOUT if on_line else subprocess.PIPE,
                 start_new_session=True,
                 pass_fds=lifeline,
@@ -128,25 +134,28 @@ def _not_started(program: str, problem: str) -> ToolError:
 def _supervise(
     process: subprocess.Popen[bytes],
     deadline: float,
-    stdin: bytes,
+    stdin: bytes | IO[bytes],
     on_line: Callable[[str], None] | None,
     secrets: Iterable[str],
 ) -> Completed:
-    assert process.stdin
-    assert process.stdout
     stdout, stderr = bytearray(), bytearray()
     lines: queue.Queue[tuple[str, bool]] = queue.Queue(maxsize=1000)
-    readers = [threading.Thread(target=_feed, args=(process.stdin, stdin))]
+    readers = []
+    if process.stdin:
+        if stdin:
+            readers.append(threading.Thread(target=_feed, args=(process.stdin, stdin)))
+        else:
+            process.stdin.close()
     if on_line:
         readers.append(threading.Thread(target=_split, args=(process.stdout, lines)))
     else:
-        assert process.stderr
-        readers.append(threading.Thread(target=_collect, args=(process.stdout, stdout)))
-        readers.append(threading.Thread(target=_collect, args=(process.stderr, stderr)))
+        for stream, into in ((process.stdout, stdout), (process.stderr, stderr)):
+            if stream:
+                readers.append(threading.Thread(target=_collect, args=(stream, into)))
     for reader in readers:
         reader.daemon = True
         reader.start()
-    hand_over = _handing_over(lines, on_line, secrets) if on_line else lambda: None
+    hand_over = _handing_over(lines, on_line, secrets) if on_line else None
     try:
         timed_out = not _wait_for_exit(process, deadline, hand_over)
         _end_group(process)
@@ -179,13 +188,16 @@ def _handing_over(
     return hand_over
 
 
-def _join(readers: Sequence[threading.Thread], meanwhile: Callable[[], None]) -> None:
+def _join(readers: Sequence[threading.Thread], meanwhile: Callable[[], None] | None) -> None:
     """Wait for what reads the output, but not for ever: a program that left may hold the pipe."""
     end = time.monotonic() + 1.0
-    while any(reader.is_alive() for reader in readers) and time.monotonic() < end:
+    for reader in readers:
+        while reader.is_alive() and time.monotonic() < end:
+            if meanwhile:
+                meanwhile()
+            reader.join(0.001 if meanwhile else end - time.monotonic())
+    if meanwhile:
         meanwhile()
-        time.sleep(0.001)
-    meanwhile()
 
 
 def _discard(lines: queue.Queue[tuple[str, bool]]) -> None:
@@ -194,18 +206,34 @@ def _discard(lines: queue.Queue[tuple[str, bool]]) -> None:
 
 
 def _wait_for_exit(
-    process: subprocess.Popen[bytes], deadline: float, meanwhile: Callable[[], None] = lambda: None
+    process: subprocess.Popen[bytes],
+    deadline: float,
+    meanwhile: Callable[[], None] | None = None,
 ) -> bool:
     """Wait without reaping, so that the group id cannot be reused before we end the group."""
+    if meanwhile is None and hasattr(os, "pidfd_open"):
+        return _wait_for_pidfd(process.pid, deadline)
     end, pause = time.monotonic() + deadline, 0.0005
     while not _has_exited(process):
-        meanwhile()
+        if meanwhile:
+            meanwhile()
         left = end - time.monotonic()
         if left <= 0:
             return False
         time.sleep(min(pause, left))
         pause = min(pause * 2, 0.05)
     return True
+
+
+def _wait_for_pidfd(pid: int, deadline: float) -> bool:
+    """Wait as Linux can: woken at the exit, where looking again and again comes late."""
+    descriptor = os.pidfd_open(pid)
+    try:
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        return bool(poll.poll(deadline * 1000))
+    finally:
+        os.close(descriptor)
 
 
 def _has_exited(process: subprocess.Popen[bytes]) -> bool:

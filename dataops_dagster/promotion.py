@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 from dataops_dagster import gate, plan, release
 from dataops_dagster.errors import DataOpsError
-from dataops_dagster.git import Access, branch_ref, is_object_id, remote_refs
+from dataops_dagster.git import LOOKUP_SECONDS, Access, branch_ref, is_object_id
 from dataops_dagster.model import (
     Answer,
     Conflicted,
@@ -33,6 +33,7 @@ from dataops_dagster.model import (
     Release,
     Verdict,
 )
+from dataops_dagster.remotes import Remote
 from dataops_dagster.settings import Project, Workspace
 from dataops_dagster.store import Store, Unmerged
 
@@ -71,7 +72,7 @@ Heads: TypeAlias = Mapping[str, Head | DataOpsError]
 def look_up(project: Project, workspace: Workspace) -> Head:
     """Ask the server where a workspace's branch and releases are."""
     ref, prefix = branch_ref(workspace.branch), release.prefix(project.name, workspace.name)
-    refs = remote_refs(Access.of(project, workspace), ref, f"{prefix}/*")
+    refs = Remote(Access.of(project, workspace)).refs([ref, f"{prefix}/*"], LOOKUP_SECONDS)
     named = {name.removeprefix("refs/tags/"): id_ for name, id_ in refs.items() if name != ref}
     # Only an annotated tag can be a release; git tells the commit it points to as NAME^{}.
     releases = {n.removesuffix("^{}"): id_ for n, id_ in named.items() if n.endswith("^{}")}

@@ -6,6 +6,7 @@ Deleting it at any time costs a fetch, nothing else; a broken one is made anew.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import re
 import shutil
@@ -30,6 +31,7 @@ from dataops_dagster.git import (
     object_id,
 )
 from dataops_dagster.model import Change, Commit
+from dataops_dagster.remotes import Remote, Wanted
 from dataops_dagster.settings import Project
 from dataops_dagster.text import inert
 
@@ -41,10 +43,17 @@ _ATTRIBUTES = (
 )
 _EMAIL = "dataops@localhost"
 _REASON_LINES = 10
+_OWN_REFS = "refs/dataops"
+
+_HAVES = 256
+"""How many commits of a branch as last fetched a server is told of: one of them it will know."""
+
+_MANY_BLOBS = 20_000
+"""More contents than this are not asked for one by one."""
 
 _MOVED = re.compile(
     r"stale info|non-fast-forward|fetch first|already exists|cannot lock ref"
-    r"|failed to (update|lock)|incorrect old value"
+    r"|failed to (update|lock)|incorrect old value|atomic transaction failed"
 )
 # What git says of a cache that a crash or a disk left broken, or locked by a process that is gone.
 _BROKEN = re.compile(
@@ -75,6 +84,10 @@ class PushRejected:
 
     reason: str
     moved: bool
+
+
+class _CacheBroken(ToolError):
+    """The cache was broken; a new one is in its place."""
 
 
 class Store:
@@ -130,7 +143,7 @@ class Store:
                 raise
             with self._locked():
                 self._make()
-            raise ToolError(
+            raise _CacheBroken(
                 error.command,
                 error.code,
                 error.tail,
@@ -141,42 +154,97 @@ class Store:
     def _text(self, *arguments: str, **options: Any) -> str:
         return self._git(*arguments, **options).stdout.decode("utf-8", "replace").strip("\n")
 
+    @property
+    def is_partial(self) -> bool:
+        """Say whether the contents of some files were left out when they were not needed."""
+        return any((self.folder / "objects" / "pack").glob("*.promisor"))
+
     # --- reading ------------------------------------------------------------------------------
 
-    def has(self, commit: str) -> bool:
-        """Say whether the commit is in the cache."""
-        return self._git("cat-file", "-e", f"{commit}^{{commit}}", allow=(0, 1, 128)).code == 0
+    def has(self, *commits: str) -> bool:
+        """Say whether all of the commits are in the cache."""
+        asked = "".join(f"{commit}\n" for commit in commits)
+        told = self._text("cat-file", "--batch-check=%(objecttype)", stdin=asked.encode())
+        return told.split("\n") == ["commit"] * len(commits)
 
-    def fetch(self, access: Access, branch: str, commit: str) -> None:
-        """Bring a workspace's branch into the cache; it must contain `commit` then."""
-        if self.has(commit):
-            return
+    def fetch(
+        self, access: Access, branch: str, commit: str, *, without_blobs: bool = False
+    ) -> None:
+        """Bring a commit of a workspace's branch into the cache, with its history.
+
+        A first fetch may leave out the contents of files (see `complete`).
+        """
         # Flat: a branch `a` may have become a folder of branches, `a/b`.
         origin = hashlib.sha256(f"{access.url} {branch}".encode()).hexdigest()[:32]
-        self._fetch(access, f"+{branch_ref(branch)}:refs/dataops/{origin}")
-        if not self.has(commit):
-            raise ToolError(
-                f"git fetch for {access.where}",
-                0,
-                f"{branch} no longer contains {commit}",
-                retryable=True,
-            )
+        ref = f"{_OWN_REFS}/{origin}"
+        wanted = Wanted(branch, [commit], without_blobs=without_blobs, ref=ref)
+        try:
+            missing = not self.has(commit)
+            if missing:
+                self._fetch(access, wanted)
+        except _CacheBroken:
+            self._fetch(access, wanted)  # into a new one
+        else:
+            if missing and not self.has(commit):
+                raise ToolError(
+                    f"git fetch for {access.where}",
+                    0,
+                    f"{branch} no longer contains {commit}",
+                    retryable=True,
+                )
 
     def fetch_tags(self, access: Access, prefix: str) -> None:
         """Bring the tags below `prefix` into the cache, and drop those that are gone."""
-        self._fetch(access, f"+{prefix}/*:{prefix}/*", "--prune")
-
-    def _fetch(self, access: Access, refspec: str, *options: str) -> None:
-        options = ("--quiet", "--no-tags", "--no-write-fetch-head", *options)
-        arguments = ("fetch", *options, "--end-of-options", access.url, refspec)
+        refspec = f"+{prefix}/*:{prefix}/*"
+        options = ("--quiet", "--no-tags", "--no-write-fetch-head", "--prune")
         with self._locked():
-            try:
-                self._git(*arguments, access=access, seconds=self.seconds)
-            except ToolError as error:
-                if not _BROKEN.search(error.tail):
-                    raise
-                # Now into a new cache.
-                self._git(*arguments, access=access, seconds=self.seconds)
+            self._git(
+                *("fetch", *options, "--end-of-options", access.url, refspec),
+                access=access,
+                seconds=self.seconds,
+            )
+
+    def complete(self, access: Access, tip: str, *, base: str | None) -> None:
+        """Bring contents that a partial cache lacks: what `tip` adds to `base`'s history.
+
+        Without `base`, what its own tree needs.
+        """
+        if not self.is_partial:
+            return
+        limits = [f"^{base}"] if base else ["--no-walk"]
+        listed = self._text("rev-list", "--objects", "--missing=print", tip, *limits)
+        missing = [line[1:] for line in listed.split("\n") if line.startswith("?")]
+        if len(missing) > _MANY_BLOBS:
+            self._fetch(access, Wanted("", [tip]), haves=False)
+        elif missing:
+            self._fetch(access, Wanted("", missing), haves=False)
+
+    def _fetch(self, access: Access, wanted: Wanted, *, haves: bool = True) -> None:
+        with self._locked():
+            tips = self._tips() if haves else {}
+            # What is new on a branch that we know is needed whole: it will be pushed on.
+            first = wanted.ref not in tips
+            asked = dataclasses.replace(
+                wanted,
+                haves=self._known(tips, wanted.ref),
+                without_blobs=wanted.without_blobs and first,
+            )
+            Remote(access, str(self.folder)).fetch(
+                self._git, asked, partial=self.is_partial, seconds=self.seconds
+            )
+
+    def _tips(self) -> dict[str, str]:
+        """Return the tips of branches as last fetched, by the refs that keep them."""
+        listed = self._text("for-each-ref", "--format=%(refname) %(objectname)", _OWN_REFS)
+        return dict(line.split(" ") for line in listed.split("\n") if line)
+
+    def _known(self, tips: dict[str, str], ref: str | None) -> list[str]:
+        """Return ids whose history we have: all tips, and what came before the one of `ref`."""
+        before = []
+        if ref in tips:
+            limit = f"--max-count={_HAVES}"
+            before = self._text("rev-list", "--first-parent", limit, tips[ref]).split()
+        return list(dict.fromkeys([*tips.values(), *before]))
 
     def commit(self, id_: str) -> Commit:
         """Read one commit."""
@@ -334,31 +402,25 @@ class Store:
         `commit` descends from it, so the branch only ever moves forward.
         """
         ref = branch_ref(branch)
-        done = self._git(
-            "push",
-            "--porcelain",
-            "--atomic",
-            f"--force-with-lease={ref}:{base or ''}",
-            "--end-of-options",
-            access.url,
-            f"{commit}:{ref}",
-            *(f"{id_}:refs/tags/{name}" for name, id_ in tags.items()),
-            access=access,
-            allow=(0, 1),
+        updates: dict[str, tuple[str | None, str]] = {ref: (base, commit)}
+        updates |= {f"refs/tags/{name}": (None, id_) for name, id_ in tags.items()}
+        report = Remote(access, str(self.folder)).push(
+            self._git, updates, has=[base] if base else [], seconds=NETWORK_SECONDS
         )
-        lines = done.stdout.decode("utf-8", "replace").splitlines()
-        refused = [inert(line.split("\t")[2]) for line in lines if line.startswith("!")]
-        if not refused and done.code == 0:
+        if not report.refused:
             return None
-        if not refused:
-            raise error_of("push", done, access)
-        moved = any(_MOVED.search(reason) for reason in refused)
-        return PushRejected("; ".join([*dict.fromkeys(refused), *_said(done)]), moved)
+        reasons = list(dict.fromkeys(report.refused.values()))
+        said = report.said[:_REASON_LINES]
+        moved = any(_MOVED.search(reason) for reason in reasons)
+        return PushRejected("; ".join([*reasons, *said]), moved)
 
     # --- files --------------------------------------------------------------------------------
 
     def export(self, commit: str, folder: Path) -> None:
-        """Write the commit's files into an empty folder, without anything of git's own."""
+        """Write the commit's files into an empty folder, without anything of git's own.
+
+        The cache has to be `complete` for it.
+        """
         with tempfile.TemporaryDirectory(prefix="dataops-export-") as scratch:
             env = {"GIT_INDEX_FILE": f"{scratch}/index", "GIT_WORK_TREE": str(folder)}
             self._git("read-tree", commit, env=env)
@@ -389,13 +451,6 @@ def _paths(done: process.Completed) -> list[str]:
 
 def _shown(paths: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted({inert(path) for path in paths}))
-
-
-def _said(done: process.Completed) -> list[str]:
-    """Return what the server's hooks said."""
-    lines = done.stderr.decode("utf-8", "replace").splitlines()
-    told = [inert(line).strip() for line in lines if line.startswith("remote:")]
-    return [line for line in told if line != "remote:"][:_REASON_LINES]
 
 
 def _identity(name: str, time: int) -> dict[str, str]:

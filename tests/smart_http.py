@@ -14,7 +14,7 @@ class SmartHttpServer(ThreadingHTTPServer):
     """Serves the repositories below `root`; with `login` (user, password) to who knows it.
 
     `requests` holds the (path, authorization header) of every request; with `redirect_to`, every
-    request is sent there instead.
+    request is sent there instead. Without `v2` it speaks what git spoke until 2018.
     """
 
     daemon_threads = True
@@ -25,11 +25,13 @@ class SmartHttpServer(ThreadingHTTPServer):
         *,
         login: tuple[str, str] | None = None,
         redirect_to: str | None = None,
+        v2: bool = True,
     ) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.root = root
         self.login = login
         self.redirect_to = redirect_to
+        self.v2 = v2
         self.requests: list[tuple[str, str | None]] = []
 
     @property
@@ -39,6 +41,9 @@ class SmartHttpServer(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    # An answer in several small writes would wait 40 ms for an acknowledgment.
+    disable_nagle_algorithm = True
+    wbufsize = 65_536
     server: SmartHttpServer
 
     def log_message(self, *_: object) -> None:
@@ -77,16 +82,18 @@ class _Handler(BaseHTTPRequestHandler):
                 "PATH": os.environ["PATH"],
                 "GIT_PROJECT_ROOT": str(self.server.root),
                 "GIT_HTTP_EXPORT_ALL": "1",
-                "GIT_CONFIG_COUNT": "1",
+                "GIT_CONFIG_COUNT": "2",
                 "GIT_CONFIG_KEY_0": "http.receivepack",
                 "GIT_CONFIG_VALUE_0": "true",
+                "GIT_CONFIG_KEY_1": "uploadpack.allowFilter",
+                "GIT_CONFIG_VALUE_1": "true",
                 "PATH_INFO": parts.path,
                 "QUERY_STRING": parts.query,
                 "REQUEST_METHOD": self.command,
                 "CONTENT_TYPE": self.headers.get("Content-Type", ""),
                 "CONTENT_LENGTH": str(len(body)),
                 "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding", ""),
-                "GIT_PROTOCOL": self.headers.get("Git-Protocol", ""),
+                "GIT_PROTOCOL": self.headers.get("Git-Protocol", "") if self.server.v2 else "",
                 "REMOTE_ADDR": "127.0.0.1",
             },
         )

@@ -1,0 +1,257 @@
+"""How repositories are reached: look up refs, fetch into a cache, push by compare-and-swap.
+
+The fast way asks git's server programs ourselves (`wire`), over http or on this machine; git's own
+commands do the same over ssh, and for servers that speak no protocol v2.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from typing import IO, Protocol, TypeVar
+
+from dataops_dagster import urls
+from dataops_dagster.errors import ToolError
+from dataops_dagster.git import Access, Git, object_id
+from dataops_dagster.remotes import command, wire
+from dataops_dagster.remotes.http import HttpService
+from dataops_dagster.remotes.local import LocalService
+from dataops_dagster.remotes.wire import Report
+
+_UPLOAD, _RECEIVE = "git-upload-pack", "git-receive-pack"
+_FEW_OBJECTS = 100
+"""Packs of fewer objects are unpacked, as git does: a pack each would slow down every look-up."""
+
+_FSCK = "badTimezone=ignore,missingSpaceBeforeDate=ignore,zeroPaddedFilemode=ignore"
+"""What real old histories contain; all else that git's checks name is refused."""
+
+_GONE = re.compile(r"not our ref|not valid|no such remote ref")  # between look-up and fetch
+_IN_MEMORY = 1 << 20
+_PACK_HEADER = 12  # "PACK", version, number of objects
+_Answer = TypeVar("_Answer")
+
+
+class Service(Protocol):
+    """A server that gives one answer to one request."""
+
+    def advertise(self, program: str, seconds: float) -> IO[bytes]:
+        """Ask what the server can."""
+
+    def call(self, program: str, request: bytes | IO[bytes], seconds: float) -> IO[bytes]:
+        """Send a request to one of git's programs."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a fetch is to bring: ids, and the ids whose history the cache has whole.
+
+    `without_blobs` leaves out the contents of files, where the server can; `ref` is where the
+    cache keeps the branch's tip.
+    """
+
+    branch: str
+    ids: Sequence[str]
+    haves: Sequence[str] = ()
+    without_blobs: bool = False
+    ref: str | None = None
+
+
+_SERVICES: Mapping[str, Callable[[Access, str | None], Service]] = {
+    "file": LocalService,
+    "http": HttpService,
+    "https": HttpService,
+}
+_plain: set[str] = set()
+"""URLs of servers that turned out to speak no protocol v2, as long as this process lives."""
+
+
+class Remote:
+    """One repository, as far as `access` lets us."""
+
+    def __init__(self, access: Access, scratch: str | None = None) -> None:
+        """Take the way to it; what is large goes through files in the folder `scratch`."""
+        self.access = access
+        self._scratch = scratch
+        parsed = urls.parse(access.url)
+        protocol = parsed.protocol if parsed and parsed.protocol in access.protocols else ""
+        service = _SERVICES.get(protocol)
+        self._service = service(access, scratch) if service and access.url not in _plain else None
+
+    def refs(self, names: Iterable[str], seconds: float) -> dict[str, str]:
+        """Look up refs by full name, or by `prefix/*`; an annotated tag's commit is `NAME^{}`."""
+        names = tuple(names)
+        prefixes = tuple(name.removesuffix("*") for name in names)
+
+        def ask(service: Service) -> dict[str, str]:
+            with closing(service.call(_UPLOAD, wire.refs_request(prefixes), seconds)) as answer:
+                return wire.refs(answer)
+
+        found = self._asked(ask, lambda: command.refs(self.access, prefixes, seconds), seconds)
+        return {ref: object_id(id_) for ref, id_ in found.items() if _is_wanted(ref, names)}
+
+    def fetch(self, git: Git, wanted: Wanted, *, partial: bool, seconds: float) -> None:
+        """Bring objects into a bare repository, checked; raises `ToolError`.
+
+        `partial` says that the repository lacks the contents of some files already.
+        """
+
+        def ask(service: Service) -> None:
+            if wanted.without_blobs and self._filters(service, seconds):
+                if self._fetch(git, service, wanted, partial=True, seconds=seconds):
+                    return
+                # What cannot be checked in part is fetched whole, and refused if it is bad.
+            whole = replace(wanted, without_blobs=False)
+            self._fetch(git, service, whole, partial=partial, seconds=seconds)
+
+        def plain() -> None:
+            source = f"refs/heads/{wanted.branch}" if wanted.ref else wanted.ids[0]
+            command.fetch(
+                git,
+                self.access,
+                source,
+                partial=partial,
+                filtered=wanted.without_blobs,
+                seconds=seconds,
+            )
+
+        self._asked(ask, plain, seconds)
+        if wanted.ref:
+            git("update-ref", wanted.ref, wanted.ids[0])
+
+    def _fetch(
+        self, git: Git, service: Service, wanted: Wanted, *, partial: bool, seconds: float
+    ) -> bool:
+        request = wire.fetch_request(
+            wanted.ids, wanted.haves, thin=True, without_blobs=wanted.without_blobs
+        )
+        with tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=self._scratch) as pack:
+            with closing(service.call(_UPLOAD, request, seconds)) as answer:
+                for chunk in wire.pack(answer):
+                    pack.write(chunk)
+            return self._ingest(git, pack, wanted, partial=partial, seconds=seconds)
+
+    def _ingest(
+        self, git: Git, pack: IO[bytes], wanted: Wanted, *, partial: bool, seconds: float
+    ) -> bool:
+        """Check a pack's objects and keep them; False when only a whole fetch can be checked."""
+        size = pack.tell()
+        pack.seek(0)
+        header = pack.read(_PACK_HEADER)
+        count = int.from_bytes(header[8:], "big")
+        if not count:
+            return True
+        if partial:
+            # git's own fetch does not look for broken links either where some are to be expected.
+            how = ["index-pack", "--stdin", "--fix-thin", "--promisor", "--fsck-objects"]
+        elif count < _FEW_OBJECTS:
+            how = ["unpack-objects", "-q", f"--strict={_FSCK}"]
+        else:
+            how = ["index-pack", "--stdin", "--fix-thin", f"--strict={_FSCK}"]
+        pack.seek(0)
+        done = git(
+            *how,
+            stdin=pack.read() if size <= _IN_MEMORY else pack,
+            access=self.access if partial else None,
+            lazy=partial,
+            allow=(0, 128) if wanted.without_blobs else (0,),
+            seconds=seconds,
+        )
+        # Beyond the pack's name it tells of what it could not check: .gitmodules left out.
+        return not wanted.without_blobs or (done.code == 0 and len(done.stdout.splitlines()) <= 1)
+
+    def push(
+        self,
+        git: Git,
+        updates: Mapping[str, tuple[str | None, str]],
+        *,
+        has: Sequence[str],
+        seconds: float,
+    ) -> Report:
+        """Move each ref from the one id to the other, all of them or none.
+
+        `has` are ids whose history the server is known to have: nothing of that is sent.
+        """
+        refs = tuple(updates)
+
+        def ask(service: Service) -> Report:
+            with closing(service.advertise(_RECEIVE, seconds)) as answer:
+                offered = wire.capabilities(answer)
+            if not offered.keys() >= set(wire.PUSH_CAPABILITIES):
+                raise wire.Unspoken
+            with tempfile.TemporaryFile(dir=self._scratch) as request:
+                request.write(wire.push_request(updates))
+                request.flush()
+                news = [new for _, new in updates.values()]
+                revisions = "".join(f"{id_}\n" for id_ in [*news, *(f"^{id_}" for id_ in has)])
+                git(
+                    *("pack-objects", "--revs", "--stdout", "--thin", "--delta-base-offset"),
+                    *("--sparse", "-q"),
+                    stdin=revisions.encode(),
+                    stdout=request,
+                    seconds=seconds,
+                )
+                with closing(service.call(_RECEIVE, request, seconds)) as told:
+                    return wire.report(told, refs)
+
+        return self._asked(
+            ask, lambda: command.push(git, self.access, updates, seconds=seconds), seconds
+        )
+
+    # --- how ----------------------------------------------------------------------------------
+
+    def _asked(
+        self,
+        fast: Callable[[Service], _Answer],
+        plain: Callable[[], _Answer],
+        seconds: float,
+    ) -> _Answer:
+        """Ask the fast way where it is known, else by git's commands."""
+        service = self._service
+        if service is None:
+            return plain()
+        try:
+            return fast(service)
+        except wire.Shallow:
+            raise self._error(
+                "the repository is shallow: it lacks a part of its history",
+                hint="run `git fetch --unshallow` in it",
+            ) from None
+        except (wire.ServerRefused, wire.Unspoken) as answer:
+            if self._speaks(service, seconds) and isinstance(answer, wire.ServerRefused):
+                raise self._error(str(answer), retryable=bool(_GONE.search(str(answer)))) from None
+        _plain.add(self.access.url)
+        self._service = None
+        return plain()
+
+    def _speaks(self, service: Service, seconds: float) -> bool:
+        """Say whether the server speaks protocol v2; raises `ToolError` for one we cannot read."""
+        try:
+            with closing(service.advertise(_UPLOAD, seconds)) as answer:
+                offered = wire.capabilities(answer)
+        except (wire.Unspoken, wire.ServerRefused):
+            return False
+        if offered.get("object-format", "sha1") != "sha1":
+            raise self._error(
+                f"the repository's object format is {offered['object-format']}",
+                hint="only sha1 is supported: make it anew with `git init --object-format=sha1`",
+            )
+        return "ls-refs" in offered
+
+    def _filters(self, service: Service, seconds: float) -> bool:
+        with closing(service.advertise(_UPLOAD, seconds)) as answer:
+            return "filter" in wire.capabilities(answer).get("fetch", "").split()
+
+    def _error(self, text: str, *, retryable: bool = False, hint: str = "") -> ToolError:
+        where = f"asking the server of {self.access.where} ({self.access.url})"
+        return ToolError(where, None, text, retryable=retryable, hint=hint)
+
+
+def _is_wanted(ref: str, names: Iterable[str]) -> bool:
+    name = ref.removesuffix("^{}")
+    return any(
+        name.startswith(wanted[:-1]) if wanted.endswith("*") else name == wanted
+        for wanted in names
+    )
