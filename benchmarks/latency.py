@@ -19,9 +19,10 @@ from pathlib import Path
 
 import dagster as dg
 
-from dataops_dagster import config, promotion
+from dataops_dagster import config
 from dataops_dagster.demo import daemon
 from dataops_dagster.demo.world import World, commit, create
+from dataops_dagster.heads import look_up
 from dataops_dagster.orchestration.instance import HomeInstance
 
 ROOT = Path(__file__).parent.parent
@@ -76,7 +77,7 @@ def green_to_pushed(world: World, number: int) -> float:
     instance = HomeInstance()
 
     def head(name: str) -> str:
-        return promotion.look_up(project, project.workspaces[name]).commit or ""
+        return look_up(project, project.workspaces[name]).commit or ""
 
     staging, prod = head("staging"), head("prod")
     (world.clone / "round").write_text(f"{number}\n")

@@ -23,7 +23,9 @@ from typing_extensions import assert_never
 
 from dataops_dagster import __version__, config, git, promotion
 from dataops_dagster.errors import ConfigError, DataOpsError, Problem, ToolError
+from dataops_dagster.heads import Head, look_up_all
 from dataops_dagster.model import (
+    Allowance,
     Answer,
     Conflicted,
     Considered,
@@ -37,7 +39,7 @@ from dataops_dagster.model import (
     Rejected,
     Verdict,
 )
-from dataops_dagster.plan import as_data
+from dataops_dagster.plan import as_data, overwritten, reason_of
 from dataops_dagster.settings import Project, Workspace
 from dataops_dagster.store import store_of
 from dataops_dagster.text import one_line
@@ -148,6 +150,12 @@ def main(ctx: click.Context, paths: tuple[Path, ...], *, as_json: bool) -> None:
 
 _target = click.argument("target")
 _commit = click.option("--commit", help="An upstream commit.  [default: the newest the gate takes]")
+_allow = click.option(
+    "--allow",
+    multiple=True,
+    type=click.Choice([allowance.value for allowance in Allowance]),
+    help="Promote this once although the upstream's history is unrelated or was rewritten.",
+)
 
 
 @main.command()
@@ -157,7 +165,7 @@ def check(session: Session) -> None:
     rows, broken = [], list[DataOpsError]()
     for project in session.projects():
         with _progress(session, f"asking the repositories of {project.name}"):
-            heads = promotion.look_up_all(project)
+            heads = look_up_all(project)
         for name, head in heads.items():
             if isinstance(head, DataOpsError):
                 broken.append(head)
@@ -188,7 +196,7 @@ def status(session: Session) -> None:
     rows, broken = [], list[DataOpsError]()
     for project in session.projects():
         with _progress(session, f"looking at {project.name}"):
-            heads = promotion.look_up_all(project)
+            heads = look_up_all(project)
             for workspace in project.workspaces.values():
                 found = heads[workspace.name]
                 head = None if isinstance(found, DataOpsError) else found
@@ -220,7 +228,7 @@ def _standing(
     session: Session,
     project: Project,
     workspace: Workspace,
-    heads: Mapping[str, promotion.Head | DataOpsError],
+    heads: Mapping[str, Head | DataOpsError],
 ) -> str | DataOpsError:
     """Say in words where a workspace stands, or why that could not be found out."""
     head = heads[workspace.name]
@@ -256,39 +264,51 @@ def _in_words(answer: Considered | Answer) -> str:
 @main.command()
 @_target
 @_commit
+@_allow
 @click.pass_obj
-def plan(session: Session, target: str, commit: str | None) -> None:
+def plan(session: Session, target: str, commit: str | None, allow: tuple[str, ...]) -> None:
     """Show what promoting into TARGET would do now; writes nothing."""
     project, workspace = session.target(target)
-    _end(session, _consider(session, project, workspace, commit, None))
+    asked = _Asked(commit, None, tuple(map(Allowance, allow)))
+    _end(session, _consider(session, project, workspace, asked))
 
 
 @main.command()
 @_target
 @_commit
+@_allow
+@click.option("--plan", "digest", metavar="DIGEST", help="Publish this plan, or nothing.")
 @click.option("--dry-run", is_flag=True, help="Show the plan and stop.")
 @click.option("--override", metavar="REASON", help="Pass over a closed gate; recorded.")
 @click.pass_obj
 def promote(
-    session: Session, target: str, commit: str | None, override: str | None, *, dry_run: bool
+    session: Session,
+    target: str,
+    *,
+    commit: str | None,
+    allow: tuple[str, ...],
+    digest: str | None,
+    override: str | None,
+    dry_run: bool,
 ) -> None:
     """Promote into TARGET what its gate allows."""
     project, workspace = session.target(target)
     if override is not None and not one_line(override):
         raise ConfigError.at("--override", "is empty", "say why the gate may be passed over")
     decision = Override(one_line(override)) if override else None
+    asked = _Asked(commit, decision, tuple(map(Allowance, allow)))
     if dry_run:
-        _end(session, _consider(session, project, workspace, commit, decision))
-    store = store_of(project)
+        considered = _consider(session, project, workspace, asked)
+        _end(session, promotion.agreed(considered, digest))
     with _progress(session, f"promoting into {workspace.name}"):
         answer = promotion.promote(
             project,
             workspace,
-            store=store,
+            store=store_of(project),
             book=session.book,
             now=datetime.now(timezone.utc),
-            commit=commit,
-            override=decision,
+            digest=digest,
+            **vars(asked),
         )
     _end(session, answer)
 
@@ -351,17 +371,21 @@ def demo(session: Session, home: Path, port: int, *, keep_open: bool, reopen: bo
         sys.exit(INTERRUPTED)
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """What a person says about one promotion."""
+
+    commit: str | None
+    override: Override | None
+    allow: tuple[Allowance, ...]
+
+
 def _consider(
-    session: Session,
-    project: Project,
-    workspace: Workspace,
-    commit: str | None,
-    override: Override | None,
+    session: Session, project: Project, workspace: Workspace, asked: _Asked
 ) -> Considered:
-    store = store_of(project)
     with _progress(session, f"planning a promotion into {workspace.name}"):
         return promotion.consider(
-            project, workspace, store=store, book=session.book, commit=commit, override=override
+            project, workspace, store=store_of(project), book=session.book, **vars(asked)
         )
 
 
@@ -389,13 +413,22 @@ def _plan_tables(plan: Plan) -> Iterator[Table]:
         [(c.id[:12], c.author, c.subject) for c in plan.commits],
         title=f"{plan.upstream} → {plan.target}: {plan.commit_count} commit(s)",
     )
-    for title, paths in (
-        ("changes", [(change.status, change.path) for change in plan.changes]),
-        ("overwrites what the target had", [("M", path) for path in plan.overwrites]),
-        ("keeps what the upstream lacks", [("", path) for path in plan.keeps]),
-    ):
-        if paths:
-            yield _table(("", "path"), paths, title=title)
+    tables = (
+        ("changes", ("", "path"), [(change.status, change.path) for change in plan.changes]),
+        (
+            "overwrites what the target had",
+            ("path", "line", "commit", "author"),
+            [row for overwrite in plan.overwrites for row in overwritten(overwrite)],
+        ),
+        (
+            "differs from the upstream's tree",
+            ("path", "why"),
+            [(kept.path, reason_of(kept)) for kept in plan.keeps],
+        ),
+    )
+    for title, header, rows in tables:
+        if rows:
+            yield _table(header, rows, title=title)
 
 
 def _verdict_table(verdicts: Sequence[Verdict]) -> Table:

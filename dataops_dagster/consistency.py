@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dataops_dagster import urls
-from dataops_dagster.settings import Project, Workspace
+from dataops_dagster.settings import Merge, Policy, Project, Workspace
 
 Place = tuple[str, str]
 """A repository, spelling differences aside, and a branch."""
@@ -58,6 +58,9 @@ def _upstream(project: Project, workspace: Workspace) -> Iterator[Mistake]:
         for key, given in (
             ("gate", workspace.gate is not None),
             ("promote", workspace.promote != "manual"),
+            ("merge", workspace.merge != Merge()),
+            ("keep", bool(workspace.keep)),
+            ("scope", bool(workspace.scope)),
         ):
             if given:
                 yield Mistake(
@@ -73,8 +76,15 @@ def _upstream(project: Project, workspace: Workspace) -> Iterator[Mistake]:
             f"there is no workspace {workspace.upstream}",
             f"did you mean {close[0]}?" if close else f"name one of {known}",
         )
-    elif workspace.gate:
-        yield from _gate(project, workspace)
+    else:
+        if workspace.gate:
+            yield from _gate(project, workspace)
+        if workspace.keep and workspace.merge.policy is Policy.FF_ONLY:
+            yield Mistake(
+                (*at, "keep"),
+                "nothing can be kept where the policy is ff_only",
+                "remove it, or choose another merge.policy",
+            )
 
 
 def _gate(project: Project, workspace: Workspace) -> Iterator[Mistake]:

@@ -6,9 +6,11 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from dataops_dagster import platforms, promotion
+from dataops_dagster import platforms
 from dataops_dagster.errors import ConfigError
 from dataops_dagster.git import Access
+from dataops_dagster.heads import look_up
+from dataops_dagster.planning import is_on
 from dataops_dagster.platforms import Result, Task
 from dataops_dagster.settings import Project, Step, Workspace
 from dataops_dagster.store import Store
@@ -20,17 +22,17 @@ def pin(project: Project, workspace: Workspace, commit: str | None, *, store: St
     Raises `ConfigError` for what is not on the workspace's branch: the cache also knows commits
     of other workspaces, which nobody let in here.
     """
-    head = promotion.look_up(project, workspace).commit
+    head = look_up(project, workspace).commit
     if head is None:
         raise ConfigError.at(
             f"workspaces.{workspace.name}",
             f"has no branch {workspace.branch}",
             f"push to it first, or mend workspaces.{workspace.name}.branch",
         )
-    store.fetch(Access.of(project, workspace), workspace.branch, head)
+    store.fetch(Access.of(project, workspace), workspace.branch, head, without_blobs=True)
     if commit is None:
         return head
-    if not promotion.is_on(store, head, commit):
+    if not is_on(store, head, commit):
         raise ConfigError.at(
             f"workspaces.{workspace.name}",
             f"{commit} is not a commit on its branch {workspace.branch}",
@@ -54,7 +56,9 @@ def execute(
     The folder is private and goes with the call. Raises `DataOpsError` when it could not be
     found out whether the step succeeds.
     """
-    store.fetch(Access.of(project, workspace), workspace.branch, commit)
+    access = Access.of(project, workspace)
+    store.fetch(access, workspace.branch, commit, without_blobs=True)
+    store.complete(access, commit, base=None)
     # A folder that only this user may enter; a program may leave what only it can delete.
     with tempfile.TemporaryDirectory(
         prefix=f"dataops-{workspace.name}-", ignore_cleanup_errors=True

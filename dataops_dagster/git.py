@@ -182,7 +182,10 @@ class HardenedGit(gitpython.Git):
         if access:
             settings |= {f"protocol.{name}.allow": "always" for name in access.protocols}
         if access and lazy:
-            settings |= {f"remote.{PROMISOR}.url": access.url, f"remote.{PROMISOR}.promisor": "true"}
+            settings |= {
+                f"remote.{PROMISOR}.url": access.url,
+                f"remote.{PROMISOR}.promisor": "true",
+            }
         inherit = ("SSH_AUTH_SOCK", "https_proxy", "HTTPS_PROXY", "no_proxy") if access else ()
         values = {
             "HOME": "/dev/null",
@@ -228,6 +231,12 @@ def error_of(
 def version() -> str:
     """Return what `git --version` prints."""
     return HardenedGit().command("--version").stdout.decode().strip()
+
+
+def version_number() -> tuple[int, ...]:
+    """Return git's version as numbers, such as (2, 39, 5)."""
+    found = re.search(r"\d+(\.\d+)+", version())
+    return tuple(map(int, found[0].split("."))) if found else ()
 
 
 def branch_ref(branch: str) -> str:

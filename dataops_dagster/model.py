@@ -95,11 +95,53 @@ class Override:
 
 
 class Equality(str, Enum):
-    """How much the result equals what the upstream holds, strongest first."""
+    """How much the result equals what the upstream holds, strongest first.
+
+    A difference is explained when the target declared that it owns what differs.
+    """
 
     SAME_COMMIT = "same commit"
     SAME_TREE = "same tree"
+    SAME_SCOPE = "same on scope"
     EXPLAINED = "explained"
+    UNEXPLAINED = "unexplained"
+
+
+@dataclass(frozen=True)
+class DroppedLine:
+    """A line of the target's own that a promotion drops, and the commit that wrote it."""
+
+    text: str
+    commit: str
+    author: str
+
+
+@dataclass(frozen=True)
+class Overwrite:
+    """A path that a promotion settles for the upstream.
+
+    `line_count` lines of the target's are lost, `lines` are the first of them; none for binary
+    files, and where only deletions of the target's are undone.
+    """
+
+    path: str
+    line_count: int = 0
+    lines: tuple[DroppedLine, ...] = ()
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A path in which the result differs from the upstream's tree; `explained` by a keep rule."""
+
+    path: str
+    explained: bool
+
+
+class Allowance(str, Enum):
+    """What a person may allow for one promotion that is otherwise refused."""
+
+    UNRELATED = "unrelated"
+    REWRITTEN = "rewritten"
 
 
 @dataclass(frozen=True)
@@ -107,8 +149,9 @@ class Plan:
     """What a promotion would do, computed without writing to any workspace.
 
     `base` is the target's head that the plan was made for, None for a branch yet to be made.
-    `commits` are the newest of `commit_count`. `keeps` are the paths in which the result differs from the upstream's tree; `overwrites` the
-    paths where a conflict was settled for the upstream; `tag` is what will record the release.
+    `commits` are the newest of `commit_count`, `overwrites` the conflicts that were settled for the
+    upstream, `keeps` what the tested upstream's tree does not have like this; `tag` is what will
+    record the release.
     """
 
     project: str
@@ -122,8 +165,8 @@ class Plan:
     commit_count: int
     commits: tuple[Commit, ...]
     changes: tuple[Change, ...]
-    overwrites: tuple[str, ...]
-    keeps: tuple[str, ...]
+    overwrites: tuple[Overwrite, ...]
+    keeps: tuple[Kept, ...]
     tag: str
     digest: str = field(default="")
 

@@ -5,20 +5,30 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
-from dataops_dagster.model import Commit, Equality, Plan
+from dataops_dagster.model import Commit, Equality, Kept, Overwrite, Plan
 
 # A commit may claim any date of 64 bits.
 _LATEST_TIME = 2**32
 
 
-def equality(*, commit: str, tree: str, upstream: Commit) -> Equality:
-    """Return how much a promotion's result equals the upstream's commit, strongest first."""
+def equality(
+    *, commit: str, tree: str, upstream: Commit, in_scope: bool, declared: str
+) -> Equality:
+    """Return how much a promotion's result equals the upstream's commit, strongest first.
+
+    `in_scope` says that it is equal where it counts; `declared` is the upstream's tree with
+    everything put in that the target declared to own.
+    """
     if commit == upstream.id:
         return Equality.SAME_COMMIT
-    # What the target keeps is listed in the plan, path by path: a difference, but a named one.
-    return Equality.SAME_TREE if tree == upstream.tree else Equality.EXPLAINED
+    if tree == upstream.tree:
+        return Equality.SAME_TREE
+    if in_scope:
+        return Equality.SAME_SCOPE
+    return Equality.EXPLAINED if tree == declared else Equality.UNEXPLAINED
 
 
 def signed(plan: Plan) -> Plan:
@@ -45,13 +55,40 @@ def commit_message(*, project: str, upstream: str, target: str, upstream_commit:
     """Return the promotion commit's message; it may depend on the promotion's inputs only."""
     return (
         f"Promote {upstream} to {target}\n\n"
-        f"Project: {project}\nUpstream: {upstream}\nUpstream-Commit: {upstream_commit.id}\n"
+        f"Project: {project}\nTarget: {target}\n"
+        f"Upstream: {upstream}\nUpstream-Commit: {upstream_commit.id}\n"
     )
+
+
+def promoted_from(
+    trailers: Mapping[str, str], *, project: str, upstream: str, target: str
+) -> str | None:
+    """Read back whose commit a promotion commit merged.
+
+    None when the message is none of ours for this target; empty for one from another upstream.
+    """
+    if (trailers.get("Project"), trailers.get("Target")) != (project, target):
+        return None
+    return trailers.get("Upstream-Commit", "") if trailers.get("Upstream") == upstream else ""
 
 
 def moment(*commits: Commit) -> int:
     """Return the newest commit's date, in UTC seconds and within what a calendar holds."""
     return min(max(0, *(commit.time for commit in commits)), _LATEST_TIME)
+
+
+def overwritten(overwrite: Overwrite) -> list[tuple[str, str, str, str]]:
+    """Return rows of path, line, commit and author that tell what a path loses."""
+    rows = [(overwrite.path, line.text, line.commit[:12], line.author) for line in overwrite.lines]
+    more = overwrite.line_count - len(rows)
+    if more:
+        rows.append((overwrite.path, f"… and {more} more lines", "", ""))
+    return rows or [(overwrite.path, "(no line of the target's own)", "", "")]
+
+
+def reason_of(kept: Kept) -> str:
+    """Say why a path of the result differs from the upstream's tree."""
+    return "the target owns it" if kept.explained else "the target's history has it so"
 
 
 def as_data(value: Any) -> Any:

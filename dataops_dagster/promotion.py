@@ -6,20 +6,18 @@ all call these; only `publish` writes to a workspace.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeAlias
 
-from dataops_dagster import gate, plan, release
+from dataops_dagster import gate, release
 from dataops_dagster.errors import DataOpsError
-from dataops_dagster.git import LOOKUP_SECONDS, Access, branch_ref, is_object_id
+from dataops_dagster.git import Access
+from dataops_dagster.heads import Head, Heads, look_up_all
 from dataops_dagster.model import (
+    Allowance,
     Answer,
-    Conflicted,
     Considered,
-    Equality,
     Evidence,
     EvidenceBook,
     Held,
@@ -33,67 +31,15 @@ from dataops_dagster.model import (
     Release,
     Verdict,
 )
-from dataops_dagster.remotes import Remote
+from dataops_dagster.planning import Planner, is_on, signature
 from dataops_dagster.settings import Project, Workspace
-from dataops_dagster.store import Store, Unmerged
+from dataops_dagster.store import Store
 
 CANDIDATES = 256
 """How many of the upstream's newest commits are looked through for a proven one."""
 
 RACES = 5
 """How often a lost race is planned anew before we give up until the next time."""
-
-_LOOKUPS = 8
-
-
-@dataclass(frozen=True)
-class Head:
-    """Where a workspace's branch stands.
-
-    `releases` maps a release's tag to its commit; `tags` are all names that stand beside them.
-    """
-
-    workspace: str
-    commit: str | None
-    releases: Mapping[str, str]
-    tags: frozenset[str]
-
-    @property
-    def release(self) -> str | None:
-        """The tag of the promotion that made this head, or None when it came another way."""
-        tags = sorted(tag for tag, commit in self.releases.items() if commit == self.commit)
-        return tags[-1] if tags else None
-
-
-Heads: TypeAlias = Mapping[str, Head | DataOpsError]
-"""What was looked up, by workspace; an error where its server failed us."""
-
-
-def look_up(project: Project, workspace: Workspace) -> Head:
-    """Ask the server where a workspace's branch and releases are."""
-    ref, prefix = branch_ref(workspace.branch), release.prefix(project.name, workspace.name)
-    refs = Remote(Access.of(project, workspace)).refs([ref, f"{prefix}/*"], LOOKUP_SECONDS)
-    named = {name.removeprefix("refs/tags/"): id_ for name, id_ in refs.items() if name != ref}
-    # Only an annotated tag can be a release; git tells the commit it points to as NAME^{}.
-    releases = {n.removesuffix("^{}"): id_ for n, id_ in named.items() if n.endswith("^{}")}
-    tags = frozenset(name for name in named if not name.endswith("^{}"))
-    return Head(workspace.name, refs.get(ref), releases, tags)
-
-
-def look_up_all(
-    project: Project, names: Iterable[str] | None = None
-) -> dict[str, Head | DataOpsError]:
-    """Look up several workspaces at once; a server that fails us spoils only its own answer."""
-    workspaces = [project.workspaces[name] for name in names or project.workspaces]
-
-    def one(workspace: Workspace) -> Head | DataOpsError:
-        try:
-            return look_up(project, workspace)
-        except DataOpsError as error:
-            return error
-
-    with ThreadPoolExecutor(_LOOKUPS) as pool:
-        return dict(zip((w.name for w in workspaces), pool.map(one, workspaces), strict=True))
 
 
 def consider(
@@ -104,12 +50,13 @@ def consider(
     book: EvidenceBook,
     commit: str | None = None,
     override: Override | None = None,
+    allow: Collection[Allowance] = (),
     heads: Heads | None = None,
 ) -> Considered:
     """Find what could be promoted into `target` now, ask its gate, and plan it.
 
     Writes to no workspace. Without `commit` the candidate is the newest upstream commit that the
-    gate accepts. Raises `DataOpsError` when a server or a tool fails.
+    gate accepts; `allow` names what would be refused otherwise. Raises `DataOpsError` when a server or a tool fails.
     """
     upstream = project.upstream_of(target)
     heads = heads or look_up_all(project, [target.name, upstream.name])
@@ -120,37 +67,61 @@ def consider(
             f"{upstream.name} has no branch {upstream.branch}",
             f"push to it first, or mend workspaces.{upstream.name}.branch",
         )
-    store.fetch(Access.of(project, upstream), upstream.branch, tip.commit)
+    # Where there is a base, the target's server has nearly all contents already.
+    partly = base.commit is not None
+    store.fetch(Access.of(project, upstream), upstream.branch, tip.commit, without_blobs=partly)
     if base.commit:
-        store.fetch(Access.of(project, target), target.branch, base.commit)
-    if commit is not None and not is_on(store, tip.commit, commit):
-        return Rejected(
-            target.name,
-            f"{commit} is not a commit on {upstream.name}'s branch {upstream.branch}",
-            "name the full id of a commit that is on it",
-        )
-    wanted = tip.commit if commit is None else commit
-    waiting = store.missing_from(base.commit, wanted, limit=CANDIDATES, first_parent=True)
-    if not waiting:
-        assert base.commit  # what lacks nothing is not empty
-        # Also when an older commit was named: what the target has is what counts.
-        has_all = store.contains(base.commit, tip.commit)
-        return NothingToDo(target.name, base.commit, tip.commit if has_all else wanted)
-    candidates = waiting if commit is None else [commit]
-    judged = _judge(
-        project, target, upstream, candidates, store=store, book=book, override=override
-    )
+        store.fetch(Access.of(project, target), target.branch, base.commit, without_blobs=partly)
+    waiting = _waiting(target, upstream, base.commit, tip.commit, commit=commit, store=store)
+    if not isinstance(waiting, list):
+        return waiting
+    planner = Planner(project, target, upstream, base, tip.commit, store, allow)
+    refused = planner.refused()
+    if refused:
+        return refused
+    judged = _judge(project, target, upstream, waiting, store=store, book=book, override=override)
     if isinstance(judged, Held):
         return judged
-    planned = _plan(project, target, upstream, base=base, candidate=judged.commit, store=store)
+    planned = planner.plan(judged.commit)
     if isinstance(planned, Plan):
         return Ready(planned, judged.verdicts, judged.evidence, judged.override)
     return planned
 
 
-def is_on(store: Store, tip: str, commit: str) -> bool:
-    """Say whether `commit` is the full id of a commit that a branch with this tip contains."""
-    return is_object_id(commit) and store.has(commit) and store.contains(tip, commit)
+def _waiting(
+    target: Workspace,
+    upstream: Workspace,
+    base: str | None,
+    tip: str,
+    *,
+    commit: str | None,
+    store: Store,
+) -> list[str] | NothingToDo | Rejected:
+    """Return what could be promoted, newest first, or only the `commit` that was named."""
+    if commit is not None and not is_on(store, tip, commit):
+        return Rejected(
+            target.name,
+            f"{commit} is not a commit on {upstream.name}'s branch {upstream.branch}",
+            "name the full id of a commit that is on it",
+        )
+    wanted = commit or tip
+    waiting = store.missing_from(base, wanted, limit=CANDIDATES)
+    if waiting:
+        return [commit] if commit else waiting
+    assert base  # what lacks nothing is not empty
+    # Also when an older commit was named: what the target has is what counts.
+    return NothingToDo(target.name, base, tip if store.contains(base, tip) else wanted)
+
+
+def agreed(considered: Considered, digest: str | None) -> Considered:
+    """Refuse a plan that is not the one that `digest` names."""
+    if digest is None or not isinstance(considered, Ready) or considered.plan.digest == digest:
+        return considered
+    return Rejected(
+        considered.plan.target,
+        f"the world moved: what would be published now is the plan {considered.plan.digest}",
+        "look at it with `plan`; naming a commit too keeps newer ones out of it",
+    )
 
 
 def publish(project: Project, ready: Ready, *, store: Store, now: datetime) -> Answer:
@@ -162,7 +133,7 @@ def publish(project: Project, ready: Ready, *, store: Store, now: datetime) -> A
         made.tag,
         made.commit,
         release.message(made),
-        name=_signature(project),
+        name=signature(project),
         time=int(made.time.timestamp()),
     )
     refused = store.publish(
@@ -193,13 +164,19 @@ def promote(
     now: datetime,
     commit: str | None = None,
     override: Override | None = None,
+    allow: Collection[Allowance] = (),
+    digest: str | None = None,
 ) -> Answer:
-    """Consider and publish; a lost race is considered anew from the start, gate included."""
+    """Consider and publish; a lost race is considered anew from the start, gate included.
+
+    With `digest` only the plan that it names is published.
+    """
     answer: Answer = Raced(target.name, None)
     for _ in range(RACES):
         considered = consider(
-            project, target, store=store, book=book, commit=commit, override=override
+            project, target, store=store, book=book, commit=commit, override=override, allow=allow
         )
+        considered = agreed(considered, digest)
         if not isinstance(considered, Ready):
             return considered
         answer = publish(project, considered, store=store, now=now)
@@ -255,81 +232,7 @@ def _judge(
     return Held(target.name, (verdict,))
 
 
-def _plan(
-    project: Project,
-    target: Workspace,
-    upstream: Workspace,
-    *,
-    base: Head,
-    candidate: str,
-    store: Store,
-) -> Plan | Rejected | Conflicted:
-    tip = store.commit(candidate)
-    overwrites: tuple[str, ...] = ()
-    if base.commit is None or store.contains(candidate, base.commit):
-        commit, tree, time = candidate, tip.tree, plan.moment(tip)  # a fast-forward
-    elif not store.related(base.commit, candidate) and _was_promoted_to(base, store):
-        return Rejected(
-            target.name,
-            f"{upstream.name} shares no history with {target.name}, which was promoted to before",
-            f"check workspaces.{upstream.name}.repository; a wrong one would merge a foreign"
-            " project",
-        )
-    else:
-        merged = store.merge(base.commit, candidate)
-        if isinstance(merged, Unmerged):
-            return Conflicted(target.name, candidate, merged.paths)
-        tree, overwrites = merged.tree, merged.overwrites
-        # Only the inputs decide the date, so that two workers make one commit.
-        time = plan.moment(store.commit(base.commit), tip)
-        commit = store.write_commit(
-            tree,
-            [base.commit, candidate],
-            plan.commit_message(
-                project=project.name,
-                upstream=upstream.name,
-                target=target.name,
-                upstream_commit=tip,
-            ),
-            name=_signature(project),
-            time=time,
-        )
-    base_tree = store.commit(base.commit).tree if base.commit else None
-    equality = plan.equality(commit=commit, tree=tree, upstream=tip)
-    return plan.signed(
-        Plan(
-            project=project.name,
-            target=target.name,
-            upstream=upstream.name,
-            base=base.commit,
-            upstream_commit=candidate,
-            commit=commit,
-            tree=tree,
-            equality=equality,
-            commit_count=store.count_missing_from(base.commit, candidate),
-            commits=store.commits(store.missing_from(base.commit, candidate, limit=CANDIDATES)),
-            changes=store.changes(base_tree, tree),
-            overwrites=overwrites,
-            keeps=()
-            if equality is not Equality.EXPLAINED
-            else tuple(change.path for change in store.changes(tip.tree, tree)),
-            tag=release.tag_of(project.name, target.name, commit, time, taken=base.tags),
-        )
-    )
-
-
-def _was_promoted_to(base: Head, store: Store) -> bool:
-    """Say whether a release is in the head's history; one from before a reset does not count."""
-    assert base.commit
-    released = set(base.releases.values())
-    return any(store.has(c) and store.contains(base.commit, c) for c in released)
-
-
 def _head(found: Head | DataOpsError) -> Head:
     if isinstance(found, DataOpsError):
         raise found
     return found
-
-
-def _signature(project: Project) -> str:
-    return f"dataops_dagster ({project.name})"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
+from enum import Enum
 from typing import Annotated, Any, Literal, TypeAlias
 
 from cronsim import CronSim, CronSimError
@@ -124,6 +125,62 @@ STEPS: Mapping[str, type[_Step]] = {"command": CommandStep, "meltano": MeltanoSt
 """The same by the platform's name, as it stands in the file."""
 
 
+class Policy(str, Enum):
+    """How a promotion settles what both sides changed, from the most lenient to the strictest."""
+
+    THEIRS = "theirs"
+    EXACT = "exact"
+    FAIL_ON_CONFLICT = "fail_on_conflict"
+    FF_ONLY = "ff_only"
+
+
+class ModifyDelete(str, Enum):
+    """What happens when one side deleted a file that the other changed."""
+
+    REFUSE = "refuse"
+    UPSTREAM = "upstream"
+
+
+class Merge(Settings):
+    """How the upstream's changes come into the target."""
+
+    policy: Policy = Field(
+        default=Policy.THEIRS,
+        strict=False,
+        description="theirs: the upstream wins conflicts; exact: the target's tree becomes the"
+        " upstream's; fail_on_conflict; ff_only",
+    )
+    modify_delete: ModifyDelete = Field(
+        default=ModifyDelete.REFUSE,
+        strict=False,
+        description="where one side deleted what the other changed: refuse, or do as the upstream",
+    )
+
+
+_PATTERN_PARTS = re.compile(r"(?!/)(?!.*//)[^\x00-\x1f\x7f]+")
+
+
+def _pattern(value: str) -> str:
+    parts = value.rstrip("/").split("/")
+    if not _PATTERN_PARTS.fullmatch(value) or {"..", ".", ".git"} & set(parts):
+        raise ValueError("write a path from the repository's top, such as datastores/**")
+    return value
+
+
+def _keep(value: str) -> str:
+    path, hash_, key = value.partition("#")
+    _pattern(path)
+    if hash_ and (not all(key.split(".")) or re.search(r"[*?\[\\]", path)):
+        raise ValueError("write FILE#KEY for a key of a YAML file, such as meltano.yml#project_id")
+    return value
+
+
+Pattern = Annotated[str, AfterValidator(_pattern), Field(examples=["datastores/**"])]
+KeepRule = Annotated[
+    str, AfterValidator(_keep), Field(examples=["workspace.yml", "meltano.yml#project_id"])
+]
+
+
 class Gate(Settings):
     """What must hold before a promotion may land."""
 
@@ -155,6 +212,18 @@ class Workspace(Settings):
     run: Step | None = Field(default=None, description="what a run of this workspace is")
     deploy: Step | None = Field(default=None, description="makes the platform serve a commit")
     credential: Credential | None = None
+    merge: Merge = Field(default_factory=Merge)
+    keep: tuple[KeepRule, ...] = Field(
+        default=(),
+        strict=False,
+        description="what this workspace owns and no promotion into it overwrites: paths, or single"
+        " keys of YAML files as FILE#KEY",
+    )
+    scope: tuple[Pattern, ...] = Field(
+        default=(),
+        strict=False,
+        description="the paths that must equal the upstream's for the result to count as tested",
+    )
 
 
 TransportProtocol: TypeAlias = Literal["https", "ssh", "http", "file"]

@@ -1,4 +1,4 @@
-"""A project's bare cache: reads history, merges without a work tree, publishes by compare-and-swap.
+"""A project's bare cache: fetches and reads history, writes objects, publishes by compare-and-swap.
 
 Deleting it at any time costs a fetch, nothing else; a broken one is made anew.
 """
@@ -11,7 +11,7 @@ import hashlib
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -27,7 +27,6 @@ from dataops_dagster.git import (
     Access,
     HardenedGit,
     branch_ref,
-    error_of,
     object_id,
 )
 from dataops_dagster.model import Change, Commit
@@ -35,12 +34,14 @@ from dataops_dagster.remotes import Remote, Wanted
 from dataops_dagster.settings import Project
 from dataops_dagster.text import inert
 
-# Attributes inside a repository may not change a merge (merge=union defeats -X theirs) or an
-# export; these lines outrank them.
-_ATTRIBUTES = (
+ATTRIBUTES = (
     "* !merge !conflict-marker-size !diff !filter !ident !text !eol !crlf"
     " !working-tree-encoding !export-ignore !export-subst\n"
 )
+"""Attributes inside a repository may not change a merge (merge=union defeats -X theirs) or an
+export; these lines, in `info/attributes`, outrank them."""
+
+EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 _EMAIL = "dataops@localhost"
 _REASON_LINES = 10
 _OWN_REFS = "refs/dataops"
@@ -64,21 +65,6 @@ _BROKEN = re.compile(
 
 
 @dataclass(frozen=True)
-class Merged:
-    """A merge's tree, and the paths where a conflict was settled for the other side."""
-
-    tree: str
-    overwrites: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Unmerged:
-    """Paths that no content merge can settle: deleted, replaced or renamed on one side."""
-
-    paths: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class PushRejected:
     """The server did not take the push; `moved` says that the branch is not where it was."""
 
@@ -86,7 +72,25 @@ class PushRejected:
     moved: bool
 
 
-class _CacheBroken(ToolError):
+@dataclass(frozen=True)
+class Entry:
+    """What stands at a path of a tree: git's octal mode, and an object's id."""
+
+    mode: str
+    id: str
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What stands at a path in one tree and in another; `status` is git's letter."""
+
+    path: bytes
+    status: str
+    before: Entry | None
+    after: Entry | None
+
+
+class _CacheBroken(ToolError):  # noqa: N818  # its name is what happened
     """The cache was broken; a new one is in its place."""
 
 
@@ -130,11 +134,11 @@ class Store:
         fresh = Path(tempfile.mkdtemp(dir=self.folder.parent, prefix="making-"))
         HardenedGit().command("init", "--quiet", "--bare", "--template=", str(fresh))
         (fresh / "info").mkdir(exist_ok=True)
-        (fresh / "info" / "attributes").write_text(_ATTRIBUTES)
+        (fresh / "info" / "attributes").write_text(ATTRIBUTES)
         shutil.rmtree(self.folder, ignore_errors=True)
         fresh.rename(self.folder)
 
-    def _git(self, *arguments: str, **options: Any) -> process.Completed:
+    def git(self, *arguments: str, **options: Any) -> process.Completed:
         """Run git in the cache; one that turns out broken is made anew, for the next attempt."""
         try:
             return self._command.command(*arguments, **options)
@@ -151,8 +155,9 @@ class Store:
                 hint=f"the cache {self.folder} was broken and is made anew",
             ) from None
 
-    def _text(self, *arguments: str, **options: Any) -> str:
-        return self._git(*arguments, **options).stdout.decode("utf-8", "replace").strip("\n")
+    def text(self, *arguments: str, **options: Any) -> str:
+        """Run git in the cache; returns its output as text."""
+        return self.git(*arguments, **options).stdout.decode("utf-8", "replace").strip("\n")
 
     @property
     def is_partial(self) -> bool:
@@ -164,7 +169,7 @@ class Store:
     def has(self, *commits: str) -> bool:
         """Say whether all of the commits are in the cache."""
         asked = "".join(f"{commit}\n" for commit in commits)
-        told = self._text("cat-file", "--batch-check=%(objecttype)", stdin=asked.encode())
+        told = self.text("cat-file", "--batch-check=%(objecttype)", stdin=asked.encode())
         return told.split("\n") == ["commit"] * len(commits)
 
     def fetch(
@@ -198,7 +203,7 @@ class Store:
         refspec = f"+{prefix}/*:{prefix}/*"
         options = ("--quiet", "--no-tags", "--no-write-fetch-head", "--prune")
         with self._locked():
-            self._git(
+            self.git(
                 *("fetch", *options, "--end-of-options", access.url, refspec),
                 access=access,
                 seconds=self.seconds,
@@ -212,7 +217,7 @@ class Store:
         if not self.is_partial:
             return
         limits = [f"^{base}"] if base else ["--no-walk"]
-        listed = self._text("rev-list", "--objects", "--missing=print", tip, *limits)
+        listed = self.text("rev-list", "--objects", "--missing=print", tip, *limits)
         missing = [line[1:] for line in listed.split("\n") if line.startswith("?")]
         if len(missing) > _MANY_BLOBS:
             self._fetch(access, Wanted("", [tip]), haves=False)
@@ -230,12 +235,12 @@ class Store:
                 without_blobs=wanted.without_blobs and first,
             )
             Remote(access, str(self.folder)).fetch(
-                self._git, asked, partial=self.is_partial, seconds=self.seconds
+                self.git, asked, partial=self.is_partial, seconds=self.seconds
             )
 
     def _tips(self) -> dict[str, str]:
         """Return the tips of branches as last fetched, by the refs that keep them."""
-        listed = self._text("for-each-ref", "--format=%(refname) %(objectname)", _OWN_REFS)
+        listed = self.text("for-each-ref", "--format=%(refname) %(objectname)", _OWN_REFS)
         return dict(line.split(" ") for line in listed.split("\n") if line)
 
     def _known(self, tips: dict[str, str], ref: str | None) -> list[str]:
@@ -243,7 +248,7 @@ class Store:
         before = []
         if ref in tips:
             limit = f"--max-count={_HAVES}"
-            before = self._text("rev-list", "--first-parent", limit, tips[ref]).split()
+            before = self.text("rev-list", "--first-parent", limit, tips[ref]).split()
         return list(dict.fromkeys([*tips.values(), *before]))
 
     def commit(self, id_: str) -> Commit:
@@ -252,144 +257,137 @@ class Store:
 
     def commits(self, ids: Sequence[str]) -> tuple[Commit, ...]:
         """Read commits; what is not in the encoding they declare is replaced, not refused."""
-        if not ids:
-            return ()
-        listed = self._text(
-            "log",
-            "-z",
-            "--no-walk=unsorted",
-            "--encoding=UTF-8",
-            "--no-show-signature",
-            "--format=%H%n%T%n%P%n%ct%n%an%n%s",
-            "--end-of-options",
-            *ids,
-        )
-        return tuple(map(_commit, listed.rstrip("\0").split("\0")))
+        return self._log("--no-walk=unsorted", "--end-of-options", *ids) if ids else ()
 
-    def missing_from(
-        self, base: str | None, tip: str, *, limit: int, first_parent: bool = False
-    ) -> list[str]:
-        """Return ids of at most `limit` commits of `tip` that `base` lacks, newest first.
+    def _log(self, *arguments: str) -> tuple[Commit, ...]:
+        form = "--format=%H%n%T%n%P%n%ct%n%an%n%s"
+        options = ("-z", "--encoding=UTF-8", "--no-show-signature", form)
+        listed = self.text("log", *options, *arguments)
+        return tuple(map(_commit, listed.rstrip("\0").split("\0"))) if listed else ()
 
-        With `first_parent` only those that were `tip`'s own heads, not what was merged into it.
+    def trailers(self, commit: str) -> dict[str, str]:
+        """Return the `Key: value` lines at the end of a commit's message."""
+        form = "--format=%(trailers:only=true,unfold=true)"
+        lines = self.text("log", "--no-walk", "--no-show-signature", form, commit).split("\n")
+        pairs = (line.partition(": ") for line in lines)
+        return {key: value for key, colon, value in pairs if colon}
+
+    def missing_from(self, base: str | None, tip: str, *, limit: int) -> list[str]:
+        """Return ids of at most `limit` heads that `tip`'s branch had since `base`, newest first.
+
+        Those are its first parents; what was merged into it was no head of its own.
         """
-        options = ["--first-parent"] if first_parent else []
         exclude = [f"^{base}"] if base else []
-        listed = self._text(
-            "rev-list", "--topo-order", f"--max-count={limit}", *options, tip, *exclude
-        )
-        return listed.split()
+        return self.text(
+            "rev-list", "--topo-order", f"--max-count={limit}", "--first-parent", tip, *exclude
+        ).split()
 
-    def count_missing_from(self, base: str | None, tip: str) -> int:
-        """Return how many commits of `tip` `base` lacks."""
+    def log(self, base: str | None, tip: str, *, limit: int) -> tuple[int, tuple[Commit, ...]]:
+        """Return how many commits of `tip` `base` lacks, and the newest `limit` of them."""
         exclude = [f"^{base}"] if base else []
-        return int(self._text("rev-list", "--count", tip, *exclude))
+        newest = self._log("--topo-order", f"--max-count={limit + 1}", tip, *exclude)
+        count = len(newest)
+        if count > limit:
+            count = int(self.text("rev-list", "--count", tip, *exclude))
+        return count, newest[:limit]
 
     def contains(self, tip: str, commit: str) -> bool:
         """Say whether `commit` is `tip` or an ancestor of it."""
-        done = self._git("merge-base", "--is-ancestor", commit, tip, allow=(0, 1))
+        done = self.git("merge-base", "--is-ancestor", commit, tip, allow=(0, 1))
         return done.code == 0
 
-    def related(self, one: str, other: str) -> bool:
-        """Say whether two commits share history."""
-        if self._git("merge-base", one, other, allow=(0, 1)).code == 0:
-            return True
+    def merge_base(self, one: str, other: str) -> str | None:
+        """Return the newest commit that two share, or None."""
+        done = self.git("merge-base", one, other, allow=(0, 1))
+        if done.code == 0:
+            return object_id(done.stdout.decode().strip())
         # With a missing commit git before 2.44 also answers "none"; only a full walk proves it.
-        self._git("rev-list", "--count", one, other)
-        return False
+        self.git("rev-list", "--count", one, other)
+        return None
 
-    def changes(self, before: str | None, after: str) -> tuple[Change, ...]:
-        """Compare two trees (None is the empty one), path by path, without rename detection."""
-        old = before or self._text("hash-object", "-t", "tree", "/dev/null")
-        listed = self._git("diff-tree", "-r", "-z", "--name-status", "--no-renames", old, after)
-        fields = listed.stdout.decode("utf-8", "backslashreplace").split("\0")
-        return tuple(
-            Change(status, inert(path))
-            for status, path in zip(fields[::2], fields[1::2], strict=False)
-        )
+    def changes(self, before: str | None, after: str, *paths: str) -> tuple[Change, ...]:
+        """Compare two trees (None is the empty one), path by path, without rename detection.
+
+        With `paths`, only what these patterns of git's take in.
+        """
+        differences = self.differences(before, after, *paths)
+        return tuple(Change(d.status, shown(d.path)) for d in differences)
+
+    def differences(self, before: str | None, after: str, *paths: str) -> list[Difference]:
+        """Return what differs between two trees, as git has it."""
+        old = before or EMPTY_TREE
+        if old == after:
+            return []
+        patterns = ["--", *(f":(glob){path}" for path in paths)] if paths else []
+        options = ("-r", "-z", "--raw", "--no-abbrev", "--no-renames")
+        listed = self.git("diff-tree", *options, old, after, *patterns).stdout
+        fields = listed.split(b"\0")[:-1]
+        return [
+            _difference(facts, path) for facts, path in zip(fields[::2], fields[1::2], strict=True)
+        ]
+
+    def entry(self, tree: str, path: str) -> Entry | None:
+        """Return what stands at a path, if anything does."""
+        literally = {"GIT_LITERAL_PATHSPECS": "1"}
+        found = self.text("ls-tree", "-z", tree, path, env=literally).partition("\t")[0]
+        mode, _, id_ = found.split(" ") if found else ("", "", "")
+        return Entry(mode, id_) if found else None
+
+    def read(self, blob: str, access: Access | None = None) -> bytes:
+        """Read a file's contents; with `access` a partial cache may ask for them."""
+        return self.git("cat-file", "blob", blob, access=access, lazy=True).stdout
 
     def tags(self, prefix: str) -> Iterator[tuple[str, str]]:
         """Yield name and message of the annotated tags below `prefix` that are in the cache."""
         form = "--format=%(objecttype)%00%(refname)%00%(contents)%00"
-        fields = self._text("for-each-ref", form, prefix).split("\0")
+        fields = self.text("for-each-ref", form, prefix).split("\0")
         for kind, name, message in zip(fields[::3], fields[1::3], fields[2::3], strict=False):
             if kind.strip() == "tag":
                 yield name.removeprefix("refs/tags/"), message
 
     # --- writing into the cache ---------------------------------------------------------------
 
-    def merge(self, ours: str, theirs: str) -> Merged | Unmerged:
-        """Merge as `git merge -X theirs --allow-unrelated-histories` would, without a work tree."""
-        done = self._git(
-            "merge-tree",
-            "--write-tree",
-            "--allow-unrelated-histories",
-            "--no-messages",
-            "--name-only",
-            "-z",
-            ours,
-            theirs,
-            allow=(0, 1),
-        )
-        tree, *names = _paths(done)
-        if done.code == 0:
-            return Merged(object_id(tree), ())
-        return self._merge_theirs(ours, theirs, names)
+    def write_blob(self, data: bytes) -> str:
+        """Write a file's contents; returns the id."""
+        return object_id(self.text("hash-object", "-w", "--stdin", stdin=data))
 
-    def _merge_theirs(self, ours: str, theirs: str, conflicts: Iterable[str]) -> Merged | Unmerged:
-        """Let the real merge settle the conflicts, in an index whose every path is sparse.
-
-        merge-tree takes no -X before git 2.44. Only conflicted files are ever written, and only
-        into a folder that goes with this call.
-        """
-        with tempfile.TemporaryDirectory(prefix="dataops-merge-") as folder:
-            scratch = Path(folder)
-            for name in ("refs", "tree", "info"):
-                (scratch / name).mkdir()
-            (scratch / "HEAD").write_text(f"{ours}\n")
-            (scratch / "info" / "attributes").write_text(_ATTRIBUTES)
-            (scratch / "info" / "sparse-checkout").write_text("!/*\n")
-            (scratch / "config").write_text("[core]\n\tsparseCheckout = true\n\tbare = false\n")
-            env = {
-                "GIT_DIR": folder,
-                "GIT_WORK_TREE": str(scratch / "tree"),
-                "GIT_OBJECT_DIRECTORY": str(self.folder / "objects"),
-                **_identity("dataops", 0),
-            }
-            self._git("read-tree", "-m", "-u", "HEAD", env=env)
-            done = self._git(
-                "merge",
-                "--quiet",
-                "--no-commit",
-                "--no-ff",
-                "--strategy-option=theirs",
-                "--allow-unrelated-histories",
-                "--end-of-options",
-                theirs,
+    def write_tree(self, tree: str, entries: Mapping[bytes, Entry | None]) -> str:
+        """Write a tree like `tree` with some paths set, or removed (None)."""
+        if not entries:
+            return tree
+        lines = [
+            f"{entry.mode} {entry.id} 0\t".encode() + path
+            if entry
+            else b"0 " + b"0" * 40 + b"\t" + path
+            # Removed first: a file may stand where a folder was.
+            for path, entry in sorted(entries.items(), key=lambda item: item[1] is not None)
+        ]
+        with tempfile.TemporaryDirectory(prefix="dataops-tree-") as scratch:
+            env = {"GIT_INDEX_FILE": f"{scratch}/index"}
+            self.git("read-tree", tree, env=env)
+            self.git(
+                "update-index",
+                "-z",
+                "--replace",
+                "--index-info",
+                stdin=b"\0".join(lines) + b"\0",
                 env=env,
-                allow=(0, 1),
             )
-            unmerged = _paths(self._git("ls-files", "--unmerged", "-z", env=env))
-            if unmerged:
-                return Unmerged(_shown(entry.partition("\t")[2] for entry in unmerged))
-            if done.code:
-                raise error_of("merge", done, None)
-            tree = self._text("write-tree", env=env)
-        return Merged(object_id(tree), _shown(conflicts))
+            return object_id(self.text("write-tree", "--missing-ok", env=env))
 
     def write_commit(
         self, tree: str, parents: Sequence[str], message: str, *, name: str, time: int
     ) -> str:
         """Write a commit whose id depends on nothing but these arguments."""
         options = [word for parent in parents for word in ("-p", parent)]
-        env = _identity(name, time)
-        return object_id(self._text("commit-tree", tree, *options, stdin=message.encode(), env=env))
+        env = identity(name, time)
+        return object_id(self.text("commit-tree", tree, *options, stdin=message.encode(), env=env))
 
     def write_tag(self, tag: str, commit: str, message: str, *, name: str, time: int) -> str:
         """Write an annotated tag object without a ref; returns its id."""
         identity = f"{name} <{_EMAIL}> {time} +0000"
         text = f"object {commit}\ntype commit\ntag {tag}\ntagger {identity}\n\n{message}"
-        return object_id(self._text("mktag", stdin=text.encode()))
+        return object_id(self.text("mktag", stdin=text.encode()))
 
     # --- writing to the server ----------------------------------------------------------------
 
@@ -405,7 +403,7 @@ class Store:
         updates: dict[str, tuple[str | None, str]] = {ref: (base, commit)}
         updates |= {f"refs/tags/{name}": (None, id_) for name, id_ in tags.items()}
         report = Remote(access, str(self.folder)).push(
-            self._git, updates, has=[base] if base else [], seconds=NETWORK_SECONDS
+            self.git, updates, has=[base] if base else [], seconds=NETWORK_SECONDS
         )
         if not report.refused:
             return None
@@ -423,8 +421,8 @@ class Store:
         """
         with tempfile.TemporaryDirectory(prefix="dataops-export-") as scratch:
             env = {"GIT_INDEX_FILE": f"{scratch}/index", "GIT_WORK_TREE": str(folder)}
-            self._git("read-tree", commit, env=env)
-            self._git("checkout-index", "--all", "--quiet", env=env)
+            self.git("read-tree", commit, env=env)
+            self.git("checkout-index", "--all", "--quiet", env=env)
 
 
 def store_of(project: Project, seconds: float = NETWORK_SECONDS) -> Store:
@@ -444,16 +442,24 @@ def _commit(record: str) -> Commit:
     )
 
 
-def _paths(done: process.Completed) -> list[str]:
-    """Split NUL-separated output; bytes that are no UTF-8 stay readable."""
-    return [p for p in done.stdout.decode("utf-8", "backslashreplace").split("\0") if p]
+def shown(path: bytes) -> str:
+    """Return a path as text; bytes that are no UTF-8 stay readable."""
+    return inert(path.decode("utf-8", "backslashreplace"))
 
 
-def _shown(paths: Iterable[str]) -> tuple[str, ...]:
-    return tuple(sorted({inert(path) for path in paths}))
+def _difference(facts: bytes, path: bytes) -> Difference:
+    """Read `:MODE MODE ID ID STATUS`."""
+    old_mode, mode, old_id, id_, status = facts.decode()[1:].split(" ")
+    return Difference(
+        path,
+        status[0],
+        None if status == "A" else Entry(old_mode, old_id),
+        None if status == "D" else Entry(mode, id_),
+    )
 
 
-def _identity(name: str, time: int) -> dict[str, str]:
+def identity(name: str, time: int) -> dict[str, str]:
+    """Return the environment that makes git write this name and date, in UTC seconds."""
     values = {"NAME": name, "EMAIL": _EMAIL, "DATE": f"@{time} +0000"}
     return {
         f"GIT_{role}_{key}": value

@@ -8,7 +8,8 @@ from functools import cached_property
 
 import dagster as dg
 
-from dataops_dagster import build_dataops_definitions, promotion
+from dataops_dagster import build_dataops_definitions
+from dataops_dagster.heads import look_up_all
 from dataops_dagster.orchestration.requests import Observer
 from tests.conftest import Shop
 
@@ -52,7 +53,7 @@ class DagsterShop:
         observer = Observer(
             self.shop.project, self.instance, self.shop.store, datetime.now(timezone.utc)
         )
-        return "\n".join(observer.due(promotion.look_up_all(self.shop.project)).reasons)
+        return "\n".join(observer.due(look_up_all(self.shop.project)).reasons)
 
     def launch(self, request: dg.RunRequest, **more) -> dg.ExecuteInProcessResult:
         """Run what a sensor asked for."""

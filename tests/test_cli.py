@@ -141,7 +141,7 @@ def test_status_tells_of_the_others_when_a_repository_is_not_there(staged: Shop)
     done = dataops("--json", "status")
     assert done.code == 3
     dev, staging, _ = done.json
-    assert "git ls-remote" in dev["state"]
+    assert "git upload-pack for workspaces.dev" in dev["state"]
     assert "could not find out" in staging["state"]
     assert staging["head"] == staged.staging.head[:12]
 
@@ -164,7 +164,10 @@ def test_a_plan_as_json_holds_everything(shop: Shop):
     done = dataops("--json", "plan", "staging")
     assert done.json["answer"] == "Ready"
     assert done.json["plan"]["upstream_commit"] == shop.dev.head
-    assert done.json["plan"]["overwrites"] == ["README.md"]
+    (overwrite,) = done.json["plan"]["overwrites"]
+    assert (overwrite["path"], overwrite["line_count"]) == ("README.md", 1)
+    assert overwrite["lines"][0]["text"] == "# staging"
+    assert overwrite["lines"][0]["author"] == "Grace"
     assert done.json["plan"]["equality"] == "same tree"
 
 

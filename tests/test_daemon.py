@@ -17,9 +17,10 @@ from pathlib import Path
 
 import pytest
 
-from dataops_dagster import config, promotion
+from dataops_dagster import config
 from dataops_dagster.demo import daemon, meltano
 from dataops_dagster.demo.world import World, commit, create
+from dataops_dagster.heads import Head, look_up
 from dataops_dagster.orchestration.instance import HomeInstance
 from tests.repositories import git
 
@@ -195,8 +196,8 @@ def test_a_daemon_killed_at_random_moments_does_everything_once(world: World, da
         process.wait()
     daemons()
 
-    def head(name: str) -> promotion.Head:
-        return promotion.look_up(project, project.workspaces[name])
+    def head(name: str) -> Head:
+        return look_up(project, project.workspaces[name])
 
     served = world.platform / "prod" / "deployments.log"
     wait_for("the deployment", lambda: served.exists() and HomeInstance().deployed("shop", "prod"))

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta, timezone
 import dagster as dg
 import pytest
 
+from dataops_dagster.heads import look_up_all
 from dataops_dagster.orchestration import naming, records
 from dataops_dagster.orchestration.requests import ATTEMPTS, Observer
 from tests.conftest import SHOP, Shop, make_shop
@@ -110,12 +111,11 @@ def test_a_run_that_was_lost_is_asked_for_again_a_few_times_then_a_person_has_to
 def test_a_run_whose_machine_died_is_not_waited_for_for_ever(dagster_shop: DagsterShop):
     (request,) = dagster_shop.ask()
     started(dagster_shop, request)
-    from dataops_dagster import promotion
 
     shop = dagster_shop.shop
     later = datetime.now(timezone.utc) + timedelta(hours=1)
     observer = Observer(shop.project, dagster_shop.instance, shop.store, later)
-    found = observer.due(promotion.look_up_all(shop.project))
+    found = observer.due(look_up_all(shop.project))
     assert [request.job_name for request in found.requests] == ["promote_shop"]
 
 
@@ -415,7 +415,7 @@ def test_a_server_that_does_not_answer_spoils_only_its_own_workspaces(in_product
     shop = in_production.shop
     shop.dev.bare.rename(shop.root / "moved.git")
     why = in_production.why()
-    assert "staging: could not find out: git ls-remote for workspaces.dev" in why
+    assert "staging: could not find out: git upload-pack for workspaces.dev" in why
     assert "prod: has all of staging" in why
     heads = in_production.tick("heads_shop")
     assert "workspaces.dev" in heads.skip_reason.skip_message

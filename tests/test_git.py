@@ -17,8 +17,9 @@ import pytest
 from dataops_dagster import config, promotion, release
 from dataops_dagster.errors import ConfigError, ToolError
 from dataops_dagster.git import LOOKUP_SECONDS, Access, version
-from dataops_dagster.remotes import Remote
+from dataops_dagster.heads import look_up
 from dataops_dagster.model import Promoted, Raced
+from dataops_dagster.remotes import Remote
 from dataops_dagster.store import Store
 from tests.conftest import NOW, SHOP, Shop
 from tests.repositories import Workspace, git, make_workspace
@@ -209,7 +210,7 @@ def test_a_tag_named_like_the_branch_does_not_win(upstream, store):
     for name in ("main", "heads/main", "refs/heads/main"):
         git(upstream.bare, "update-ref", f"refs/tags/{name}", first)
     project, workspace = _one(upstream)
-    assert promotion.look_up(project, workspace).commit == second
+    assert look_up(project, workspace).commit == second
     store.fetch(access(upstream), "main", second)
     assert store.has(second)
 
@@ -218,7 +219,7 @@ def test_a_ref_that_ends_like_the_branch_is_not_the_branch(upstream):
     git(upstream.bare, "update-ref", "refs/x/refs/heads/main", upstream.head)
     git(upstream.bare, "update-ref", "-d", "refs/heads/main")
     project, workspace = _one(upstream)
-    assert promotion.look_up(project, workspace).commit is None
+    assert look_up(project, workspace).commit is None
 
 
 def _one(upstream: Workspace):
@@ -598,9 +599,7 @@ def web(
     )
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("SHOP_PASSWORD", PASSWORD)
-    server = smart_http(
-        shop.root, login=("robot", PASSWORD), v2=request.param == "a new server"
-    )
+    server = smart_http(shop.root, login=("robot", PASSWORD), v2=request.param == "a new server")
     made = Web(shop, server, log, real)
     made.load()
     return made

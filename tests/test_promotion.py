@@ -13,6 +13,7 @@ from dataops_dagster.model import (
     Conflicted,
     Equality,
     Held,
+    Kept,
     NothingToDo,
     Outcome,
     Override,
@@ -32,8 +33,8 @@ def test_a_first_promotion_joins_unrelated_histories_and_takes_the_upstreams_sid
     assert shop.staging.tree() == shop.dev.tree()
     assert shop.staging.show("README.md") == "# dev"
     plan = answer.ready.plan
-    assert (plan.overwrites, plan.keeps, plan.equality) == (
-        ("README.md",),
+    assert ([o.path for o in plan.overwrites], plan.keeps, plan.equality) == (
+        ["README.md"],
         (),
         Equality.SAME_TREE,
     )
@@ -71,8 +72,8 @@ def test_what_the_target_changed_beside_the_upstream_is_kept_and_named(promoted_
     shop.dev.commit({"pipeline.yml": "source: orders\ntarget: warehouse\n"})
     answer = shop.promote("staging")
     assert isinstance(answer, Promoted)
-    assert answer.ready.plan.keeps == ("notes.md",)
-    assert answer.ready.plan.equality is Equality.EXPLAINED
+    assert answer.ready.plan.keeps == (Kept("notes.md", explained=False),)
+    assert answer.ready.plan.equality is Equality.UNEXPLAINED
     assert shop.staging.show("notes.md") == "ours"
 
 

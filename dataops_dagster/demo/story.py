@@ -12,11 +12,12 @@ from typing import TypeVar
 from rich.console import Console
 from rich.markup import escape
 
-from dataops_dagster import config, promotion
+from dataops_dagster import config
 from dataops_dagster.demo import daemon, meltano
 from dataops_dagster.demo.world import World, commit, create, git
 from dataops_dagster.errors import ConfigError, ToolError
 from dataops_dagster.git import Access
+from dataops_dagster.heads import look_up
 from dataops_dagster.model import Evidence, Outcome
 from dataops_dagster.orchestration.instance import HomeInstance
 from dataops_dagster.settings import Project
@@ -77,7 +78,7 @@ class Story:
     # --- looking ------------------------------------------------------------------------------
 
     def _head(self, name: str) -> str:
-        return promotion.look_up(self.project, self.project.workspaces[name]).commit or ""
+        return look_up(self.project, self.project.workspaces[name]).commit or ""
 
     def _head_with(self, name: str, commit_: str) -> str | None:
         """Return the workspace's head once it contains a commit of dev."""

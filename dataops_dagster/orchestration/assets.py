@@ -9,8 +9,9 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from dataops_dagster import execution, promotion
+from dataops_dagster import execution
 from dataops_dagster.errors import DataOpsError
+from dataops_dagster.heads import look_up_all
 from dataops_dagster.orchestration import naming, records
 from dataops_dagster.orchestration.ops import (
     answered_errors,
@@ -37,7 +38,7 @@ def source_assets(project: Project) -> dg.AssetsDefinition:
 
     def observe(context: dg.AssetExecutionContext) -> Iterator[dg.ObserveResult]:
         names = [key.path[-1] for key in context.selected_asset_keys]
-        for name, head in promotion.look_up_all(project, names).items():
+        for name, head in look_up_all(project, names).items():
             with answered_errors():
                 if isinstance(head, DataOpsError):
                     raise head

@@ -11,8 +11,8 @@ from pathlib import Path
 import dagster as dg
 from yaml import YAMLError
 
-from dataops_dagster import promotion
 from dataops_dagster.errors import ConfigError
+from dataops_dagster.heads import look_up_all
 from dataops_dagster.model import Evidence
 from dataops_dagster.orchestration.records import InstanceEvidence, deployed
 from dataops_dagster.orchestration.requests import Due, Observer
@@ -54,7 +54,7 @@ class HomeInstance:
 
     def due(self, project: Project) -> Due:
         """Return what the sensor would ask for now, and its reasons; asks for nothing."""
-        heads = promotion.look_up_all(project)
+        heads = look_up_all(project)
         store = store_of(project)
         now = datetime.now(timezone.utc)
         return Observer(project, self.instance, store, now).due(heads)

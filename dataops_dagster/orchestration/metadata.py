@@ -13,6 +13,7 @@ import dagster as dg
 
 from dataops_dagster.model import Plan, Release, Verdict
 from dataops_dagster.orchestration import records
+from dataops_dagster.plan import overwritten, reason_of
 from dataops_dagster.text import inert
 
 _ROWS = 50
@@ -46,23 +47,26 @@ def of_plan(plan: Plan) -> dict[str, Any]:
         "dataops/commits": plan.commit_count,
         "dataops/files_changed": len(plan.changes),
         "dataops/files_overwritten": len(plan.overwrites),
+        "dataops/lines_overwritten": sum(o.line_count for o in plan.overwrites),
         "dataops/files_kept": len(plan.keeps),
         "dataops/commit_list": table(
             ("commit", "author", "subject"),
             ((c.id[:12], c.author, c.subject) for c in plan.commits),
         ),
         "dataops/changes": table(("change", "path"), ((c.status, c.path) for c in plan.changes)),
-        **(
-            {"dataops/overwrites": table(("path",), ((path,) for path in plan.overwrites))}
-            if plan.overwrites
-            else {}
-        ),
-        **(
-            {"dataops/keeps": table(("path",), ((path,) for path in plan.keeps))}
-            if plan.keeps
-            else {}
-        ),
+        **_lists(plan),
     }
+
+
+def _lists(plan: Plan) -> dict[str, Any]:
+    lists: dict[str, Any] = {}
+    if plan.overwrites:
+        rows = [row for overwrite in plan.overwrites for row in overwritten(overwrite)]
+        lists["dataops/overwrites"] = table(("path", "line", "commit", "author"), rows)
+    if plan.keeps:
+        kept = [(each.path, reason_of(each)) for each in plan.keeps]
+        lists["dataops/keeps"] = table(("path", "why"), kept)
+    return lists
 
 
 def of_verdicts(verdicts: Sequence[Verdict]) -> dict[str, Any]:

@@ -8,11 +8,14 @@ from datetime import datetime, timezone
 from typing import Any
 
 import dagster as dg
+from pydantic import Field
 from typing_extensions import assert_never
 
 from dataops_dagster import promotion
 from dataops_dagster.errors import DataOpsError, ToolError
+from dataops_dagster.heads import Heads, look_up_all
 from dataops_dagster.model import (
+    Allowance,
     Conflicted,
     Considered,
     Held,
@@ -40,6 +43,11 @@ class PromoteConfig(dg.Config):
     dry_run: bool = False
     override_gate: bool = False
     reason: str = ""
+    plan: str | None = Field(default=None, description="publish the plan of this digest only")
+    allow: list[str] = Field(
+        default_factory=list,
+        description="allow this once: unrelated (history), rewritten (upstream)",
+    )
 
 
 @contextlib.contextmanager
@@ -104,9 +112,21 @@ def fetch_op(project: Project, target: Workspace) -> dg.OpDefinition:
                 "hint: set reason: to why the gate may be passed over",
                 allow_retries=False,
             )
-        reason = one_line(config.reason) if config.override_gate else None
-        pinned = {"commit": config.commit, "dry_run": config.dry_run, "override": reason}
-        heads = promotion.look_up_all(project, [upstream.name, target.name])
+        unknown = sorted(set(config.allow) - {allowance.value for allowance in Allowance})
+        if unknown:
+            known = ", ".join(allowance.value for allowance in Allowance)
+            raise dg.Failure(
+                f"allow: there is no {', '.join(unknown)} to allow\nhint: name {known}",
+                allow_retries=False,
+            )
+        pinned = {
+            "commit": config.commit,
+            "dry_run": config.dry_run,
+            "override": one_line(config.reason) if config.override_gate else None,
+            "plan": config.plan,
+            "allow": config.allow,
+        }
+        heads = look_up_all(project, [upstream.name, target.name])
         _observe(context, project, upstream, heads)
         match _consider(context, project, target, pinned, heads):
             case Ready(plan):
@@ -175,8 +195,8 @@ def publish_op(project: Project, target: Workspace) -> dg.OpDefinition:
                 store=store,
                 book=records.InstanceEvidence(context.instance),
                 now=datetime.now(timezone.utc),
-                commit=pinned["commit"],
-                override=_override(pinned),
+                digest=pinned["plan"],
+                **_said(pinned),
             )
         match answer:
             case Promoted(ready, release):
@@ -206,7 +226,7 @@ def publish_op(project: Project, target: Workspace) -> dg.OpDefinition:
 
 
 def _observe(
-    context: dg.OpExecutionContext, project: Project, upstream: Workspace, heads: promotion.Heads
+    context: dg.OpExecutionContext, project: Project, upstream: Workspace, heads: Heads
 ) -> None:
     """Record a source's head as found, before the publishing step starts and notes its inputs."""
     head = heads[upstream.name]
@@ -224,20 +244,25 @@ def _consider(
     project: Project,
     target: Workspace,
     pinned: dict[str, Any],
-    heads: promotion.Heads | None = None,
+    heads: Heads | None = None,
 ) -> Considered:
     store = store_of(project)
     with answered_errors():
-        return promotion.consider(
+        considered = promotion.consider(
             project,
             target,
             store=store,
             book=records.InstanceEvidence(context.instance),
-            commit=pinned["commit"],
-            override=_override(pinned),
             heads=heads,
+            **_said(pinned),
         )
+    return promotion.agreed(considered, pinned["plan"])
 
 
-def _override(pinned: dict[str, Any]) -> Override | None:
-    return Override(pinned["override"]) if pinned["override"] else None
+def _said(pinned: dict[str, Any]) -> dict[str, Any]:
+    """Return what a person said about this promotion."""
+    return {
+        "commit": pinned["commit"],
+        "override": Override(pinned["override"]) if pinned["override"] else None,
+        "allow": tuple(map(Allowance, pinned["allow"])),
+    }

@@ -17,9 +17,9 @@ from typing_extensions import assert_never
 
 from dataops_dagster import promotion
 from dataops_dagster.errors import DataOpsError
+from dataops_dagster.heads import Head, Heads
 from dataops_dagster.model import Conflicted, Held, NothingToDo, Ready, Rejected
 from dataops_dagster.orchestration import naming, records
-from dataops_dagster.promotion import Head, Heads
 from dataops_dagster.settings import Project, Step, Workspace
 from dataops_dagster.store import Store
 

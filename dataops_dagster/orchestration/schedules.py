@@ -6,8 +6,8 @@ from datetime import datetime, timezone
 
 import dagster as dg
 
-from dataops_dagster import promotion
 from dataops_dagster.errors import DataOpsError
+from dataops_dagster.heads import look_up_all
 from dataops_dagster.orchestration import naming
 from dataops_dagster.orchestration.requests import Observer, Wait, schedules_of
 from dataops_dagster.settings import Project, Workspace
@@ -35,7 +35,7 @@ def _schedule(
         ),
     )
     def clock(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        heads = promotion.look_up_all(project, filter(None, (workspace.name, workspace.upstream)))
+        heads = look_up_all(project, filter(None, (workspace.name, workspace.upstream)))
         store = store_of(project)
         observer = Observer(project, context.instance, store, datetime.now(timezone.utc))
         decide = {

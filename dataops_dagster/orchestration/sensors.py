@@ -8,11 +8,10 @@ from typing import Any
 
 import dagster as dg
 
-from dataops_dagster import promotion
 from dataops_dagster.errors import DataOpsError
+from dataops_dagster.heads import Heads, look_up_all
 from dataops_dagster.orchestration import naming, records
 from dataops_dagster.orchestration.requests import Observer
-from dataops_dagster.promotion import Heads
 from dataops_dagster.settings import Project
 from dataops_dagster.store import store_of
 
@@ -33,7 +32,7 @@ def heads_sensor(project: Project) -> dg.SensorDefinition:
     )
     def heads(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         recorded = _recorded(project, context.instance)
-        found = promotion.look_up_all(project)
+        found = look_up_all(project)
         events = list(_moved(project, context.instance, recorded, found))
         failed = [f"{name}: {e}" for name, e in found.items() if isinstance(e, DataOpsError)]
         return dg.SensorResult(
@@ -95,7 +94,7 @@ def gates_sensor(project: Project, jobs: Sequence[Any]) -> dg.SensorDefinition:
         default_status=_status(project),
     )
     def gates(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        heads = promotion.look_up_all(project)
+        heads = look_up_all(project)
         store = store_of(project, seconds=FETCH_SECONDS)
         observer = Observer(project, context.instance, store, datetime.now(timezone.utc))
         due = observer.due(heads)

@@ -99,10 +99,13 @@ class Remote:
         """
 
         def ask(service: Service) -> None:
-            if wanted.without_blobs and self._filters(service, seconds):
-                if self._fetch(git, service, wanted, partial=True, seconds=seconds):
-                    return
-                # What cannot be checked in part is fetched whole, and refused if it is bad.
+            if (
+                wanted.without_blobs
+                and self._filters(service, seconds)
+                and self._fetch(git, service, wanted, partial=True, seconds=seconds)
+            ):
+                return
+            # What cannot be checked in part is fetched whole, and refused if it is bad.
             whole = replace(wanted, without_blobs=False)
             self._fetch(git, service, whole, partial=partial, seconds=seconds)
 
@@ -252,6 +255,5 @@ class Remote:
 def _is_wanted(ref: str, names: Iterable[str]) -> bool:
     name = ref.removesuffix("^{}")
     return any(
-        name.startswith(wanted[:-1]) if wanted.endswith("*") else name == wanted
-        for wanted in names
+        name.startswith(wanted[:-1]) if wanted.endswith("*") else name == wanted for wanted in names
     )

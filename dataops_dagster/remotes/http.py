@@ -240,5 +240,3 @@ def _cause(error: BaseException) -> str:
         reason = reason.reason  # type: ignore[attr-defined]
     text = str(getattr(reason, "args", [reason])[-1] if reason.args else reason)
     return one_line(text.rpartition(">: ")[2] or type(reason).__name__)[:300]
-
-

@@ -24,15 +24,15 @@ NOTHING = "0" * 40
 """What stands for "no object" where a ref is made or removed."""
 
 
-class Unspoken(Exception):
+class Unspoken(Exception):  # noqa: N818  # its name is what happened
     """The server's answer is not in this protocol."""
 
 
-class ServerRefused(Exception):
+class ServerRefused(Exception):  # noqa: N818  # its name is what happened
     """The server said why it does not answer; its words are inert."""
 
 
-class Shallow(Exception):
+class Shallow(Exception):  # noqa: N818  # its name is what happened
     """The server's repository lacks a part of its history."""
 
 
@@ -103,7 +103,11 @@ def capabilities(stream: IO[bytes]) -> dict[str, str]:
             continue
         # v0 says it behind the first ref's NUL, v2 one a packet.
         text = packet.partition(b"\0")[2] if b"\0" in packet else packet
-        words = text.decode("utf-8", "replace").split() if b"\0" in packet else [text.decode('utf-8', 'replace')]
+        words = (
+            text.decode("utf-8", "replace").split()
+            if b"\0" in packet
+            else [text.decode("utf-8", "replace")]
+        )
         for word in words:
             name, _, value = word.strip().partition("=")
             found[name] = value

@@ -1,0 +1,126 @@
+"""What a promotion overwrites: the target's own lines that its result lacks, and who wrote them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from dataops_dagster.git import Access
+from dataops_dagster.model import DroppedLine, Overwrite
+from dataops_dagster.store import Store, shown
+from dataops_dagster.text import inert
+
+_FILES = 100
+"""For how many files lines are told; of others only the path is."""
+
+_LINES = 20
+"""How many lines of a file are told; all are counted."""
+
+_WIDTH = 200
+_HUNK = re.compile(rb"^@@ -(\d+)(?:,(\d+))? ", re.MULTILINE)
+_SECRET = re.compile(
+    r"(?i)((?:password|passwd|secret|token|api[_-]?key|private[_-]?key|credential)[\w-]*[\"']?\s*[:=])\s*\S.*"
+)
+
+
+@dataclass(frozen=True)
+class _Sides:
+    """The target's commit and its tree, the upstream's commit, and the tree of the result."""
+
+    store: Store
+    ours: str
+    own: str
+    theirs: str
+    result: str
+    access: Access
+
+
+def overwrites(
+    store: Store, ours: str, theirs: str, result: str, paths: Iterable[bytes], *, access: Access
+) -> tuple[Overwrite, ...]:
+    """Name the lines that the commit `ours` alone has and the tree `result` lacks, by path.
+
+    Lines that `theirs` wrote too are no loss. `access` is where a partial cache may ask.
+    """
+    paths = sorted(paths)
+    if not paths:
+        return ()
+    sides = _Sides(store, ours, store.commit(ours).tree, theirs, result, access)
+    before = _former_names(sides, paths)
+    found = []
+    for number, path in enumerate(paths):
+        lines = _lost(sides, before.get(path, path), path) if number < _FILES else []
+        found.append(Overwrite(shown(path), len(lines), tuple(lines[:_LINES])))
+    return tuple(found)
+
+
+def _former_names(sides: _Sides, paths: Iterable[bytes]) -> dict[bytes, bytes]:
+    """Find where files stood in the target that stand elsewhere in the result."""
+    differences = sides.store.differences(sides.own, sides.result)
+    added = {d.path for d in differences if d.status == "A"}
+    if not added & set(paths):
+        return {}
+    options = ("-r", "-z", "--find-renames", "--diff-filter=R", "--name-status")
+    listed = sides.store.git(
+        "diff-tree", *options, sides.own, sides.result, access=sides.access, lazy=True
+    )
+    fields = listed.stdout.split(b"\0")[:-1]
+    names = dict(zip(fields[2::3], fields[1::3], strict=True))
+    return {path: names[path] for path in paths if path in names}
+
+
+def _lost(sides: _Sides, old: bytes, path: bytes) -> list[DroppedLine]:
+    removed = _removed(sides, {old, path})
+    if not removed:
+        return []
+    blamed = sides.store.git(
+        *("blame", "--porcelain", "--root", sides.ours, f"^{sides.theirs}", "--", _argument(old)),
+        access=sides.access,
+        lazy=True,
+    ).stdout
+    return [line for number, line in _own_lines(blamed) if number in removed]
+
+
+def _removed(sides: _Sides, names: Iterable[bytes]) -> set[int]:
+    """Return the numbers of the target's lines that the result lacks; none for binary files."""
+    options = ("--unified=0", "--no-color", "--no-ext-diff", "--no-textconv", "--find-renames")
+    done = sides.store.git(
+        *("diff-tree", "--patch", *options, sides.own, sides.result, "--"),
+        *(f":(literal){_argument(name)}" for name in names),
+        access=sides.access,
+        lazy=True,
+    )
+    numbers: set[int] = set()
+    for first, count in _HUNK.findall(done.stdout):
+        numbers.update(range(int(first), int(first) + int(count or 1)))
+    return numbers
+
+
+def _own_lines(blamed: bytes) -> Iterable[tuple[int, DroppedLine]]:
+    """Read `git blame --porcelain`: the lines that no shared history wrote, by number."""
+    authors: dict[str, str] = {}
+    shared: set[str] = set()
+    commit, number = "", 0
+    for line in blamed.split(b"\n"):
+        if line.startswith(b"\t"):
+            if commit not in shared:
+                yield number, DroppedLine(_shown(line[1:]), commit, authors.get(commit, ""))
+            continue
+        word, _, rest = line.partition(b" ")
+        if word == b"author":
+            authors[commit] = inert(rest.decode("utf-8", "replace"))[:_WIDTH]
+        elif word == b"boundary":
+            shared.add(commit)
+        elif re.fullmatch(rb"[0-9a-f]{40}", word):
+            commit, number = word.decode(), int(rest.split(b" ")[1])
+
+
+def _argument(name: bytes) -> str:
+    return name.decode("utf-8", "surrogateescape")
+
+
+def _shown(line: bytes) -> str:
+    """Return a line as people may see it: inert, short, and without what looks like a secret."""
+    text = inert(line.decode("utf-8", "replace"))
+    return _SECRET.sub(r"\1 *****", text)[:_WIDTH]

@@ -1,0 +1,141 @@
+"""Merge two commits as `git merge -X theirs` would, without a work tree; writes only objects.
+
+What no merge of contents settles is reported with its paths: never a half-merged anything.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dataops_dagster import git, process
+from dataops_dagster.git import Access, error_of, object_id
+from dataops_dagster.settings import Merge, ModifyDelete, Policy
+from dataops_dagster.store import ATTRIBUTES, Entry, Store, identity, shown
+
+_BASE, _OURS, _THEIRS = "1", "2", "3"
+_OPTION_X_SINCE = (2, 43)
+"""The first git whose merge-tree takes -X."""
+
+Stages = Mapping[str, Entry]
+"""What stands at an unmerged path: in the merge base, ours and theirs, where it does."""
+
+
+@dataclass(frozen=True)
+class Merged:
+    """A merge's tree, and the paths where a conflict was settled for the other side."""
+
+    tree: str
+    overwrites: tuple[bytes, ...]
+
+
+@dataclass(frozen=True)
+class Unmerged:
+    """Paths of a conflict that the policy does not settle."""
+
+    paths: tuple[str, ...]
+
+
+def merge(
+    store: Store, ours: str, theirs: str, how: Merge | None = None, *, access: Access | None = None
+) -> Merged | Unmerged:
+    """Merge the commit `theirs` into `ours`; contents that a partial cache lacks are asked for."""
+    how = how or Merge()
+    if how.policy is Policy.EXACT:
+        return Merged(store.commit(theirs).tree, ())
+    lenient = how.policy is Policy.THEIRS
+    tree, conflicts = _merge_tree(store, ours, theirs, access)
+    unmerged = conflicts
+    if conflicts and lenient:
+        if git.version_number() >= _OPTION_X_SINCE:
+            option = "--strategy-option=theirs"
+            tree, unmerged = _merge_tree(store, ours, theirs, access, option)
+        else:
+            tree, unmerged = _merge_in_index(store, ours, theirs, access)
+    settled = _settled(unmerged, how.modify_delete if lenient else ModifyDelete.REFUSE)
+    if isinstance(settled, Unmerged):
+        return settled
+    return Merged(store.write_tree(tree, settled), tuple(sorted(conflicts)))
+
+
+def _merge_tree(
+    store: Store, ours: str, theirs: str, access: Access | None, *options: str
+) -> tuple[str, dict[bytes, Stages]]:
+    done = store.git(
+        *("merge-tree", "--write-tree", "--allow-unrelated-histories", "--no-messages", "-z"),
+        *options,
+        *(ours, theirs),
+        allow=(0, 1),
+        access=access,
+        lazy=True,
+    )
+    tree, *entries = done.stdout.split(b"\0")
+    return object_id(tree.decode()), _unmerged(entries)
+
+
+def _merge_in_index(
+    store: Store, ours: str, theirs: str, access: Access | None
+) -> tuple[str, dict[bytes, Stages]]:
+    """Let the real merge settle the conflicts, in an index whose every path is sparse.
+
+    For a git whose merge-tree takes no -X. Only conflicted files are ever written, and only into a
+    folder that goes with this call.
+    """
+    with tempfile.TemporaryDirectory(prefix="dataops-merge-") as folder:
+        scratch = Path(folder)
+        for name in ("refs", "tree", "info"):
+            (scratch / name).mkdir()
+        (scratch / "HEAD").write_text(f"{ours}\n")
+        (scratch / "info" / "attributes").write_text(ATTRIBUTES)
+        (scratch / "info" / "sparse-checkout").write_text("!/*\n")
+        (scratch / "config").write_text("[core]\n\tsparseCheckout = true\n\tbare = false\n")
+        env = {
+            "GIT_DIR": folder,
+            "GIT_WORK_TREE": str(scratch / "tree"),
+            "GIT_OBJECT_DIRECTORY": str(store.folder / "objects"),
+            **identity("dataops", 0),
+        }
+
+        def run(*arguments: str, **options: object) -> process.Completed:
+            return store.git(*arguments, env=env, access=access, lazy=True, **options)
+
+        run("read-tree", "-m", "-u", "HEAD")
+        done = run(
+            *("merge", "--quiet", "--no-commit", "--no-ff", "--strategy-option=theirs"),
+            *("--allow-unrelated-histories", "--end-of-options", theirs),
+            allow=(0, 1),
+        )
+        unmerged = _unmerged(run("ls-files", "--unmerged", "-z").stdout.split(b"\0"))
+        if done.code and not unmerged:
+            raise error_of("merge", done, None)
+        removed = b"".join(b"0 " + b"0" * 40 + b"\t" + path + b"\0" for path in unmerged)
+        run("update-index", "-z", "--index-info", stdin=removed)
+        return object_id(run("write-tree").stdout.decode().strip()), unmerged
+
+
+def _unmerged(entries: Sequence[bytes]) -> dict[bytes, Stages]:
+    """Read `MODE ID STAGE<tab>PATH` entries."""
+    found: dict[bytes, dict[str, Entry]] = {}
+    for entry in filter(None, entries):
+        facts, _, path = entry.partition(b"\t")
+        mode, id_, stage = facts.decode().split(" ")
+        found.setdefault(path, {})[stage] = Entry(mode, id_)
+    return dict(found)
+
+
+def _settled(
+    unmerged: Mapping[bytes, Stages], modify_delete: ModifyDelete
+) -> dict[bytes, Entry | None] | Unmerged:
+    """Do as the upstream where one side deleted what the other changed, if that is wanted."""
+    settled = {
+        path: stages.get(_THEIRS)
+        for path, stages in unmerged.items()
+        if _BASE in stages and not {_OURS, _THEIRS} <= stages.keys()
+    }
+    if modify_delete is ModifyDelete.UPSTREAM and len(settled) == len(unmerged):
+        return settled
+    if not unmerged:
+        return {}
+    return Unmerged(tuple(sorted({shown(path) for path in unmerged})))

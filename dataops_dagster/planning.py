@@ -1,0 +1,238 @@
+"""Plan one promotion: what it would do, or why it will not; writes objects into the cache only."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from dataops_dagster import losses, merge, ownership, plan, release
+from dataops_dagster.git import Access, is_object_id
+from dataops_dagster.heads import Head
+from dataops_dagster.merge import Unmerged
+from dataops_dagster.model import (
+    Allowance,
+    Change,
+    Commit,
+    Conflicted,
+    Kept,
+    Plan,
+    Rejected,
+)
+from dataops_dagster.settings import Policy, Project, Workspace
+from dataops_dagster.store import Store, shown
+from dataops_dagster.yaml_keys import Unkeepable
+
+COMMITS = 256
+"""How many of the promoted commits a plan names; it counts all."""
+
+_LOST = 5
+
+
+def is_on(store: Store, tip: str, commit: str) -> bool:
+    """Say whether `commit` is the full id of a commit that a branch with this tip contains."""
+    return is_object_id(commit) and store.has(commit) and store.contains(tip, commit)
+
+
+@dataclass(frozen=True)
+class Planner:
+    """What a plan is made from: the target's head `base`, and the upstream's, `tip`."""
+
+    project: Project
+    target: Workspace
+    upstream: Workspace
+    base: Head
+    tip: str
+    store: Store
+    allow: Collection[Allowance]
+
+    def refused(self) -> Rejected | None:
+        """Say no to an upstream that is not what was promoted from before."""
+        last = self._last_release()
+        if last is None or self.base.commit is None:
+            return None  # the first promotion: nothing is known yet
+        names = {
+            "project": self.project.name,
+            "upstream": self.upstream.name,
+            "target": self.target.name,
+        }
+        promoted = plan.promoted_from(self.store.trailers(last), **names)
+        if promoted is None:
+            promoted = last  # it came as it was, by fast-forward
+        if not is_on(self.store, self.base.commit, promoted) or self.store.contains(
+            self.tip, promoted
+        ):
+            return None
+        if self.store.merge_base(self.base.commit, self.tip):
+            return self._no(Allowance.REWRITTEN, self._rewritten(promoted))
+        return self._no(
+            Allowance.UNRELATED,
+            f"{self.upstream.name} shares no history with {self.target.name}, which was promoted"
+            " to before",
+        )
+
+    def _no(self, allowance: Allowance, reason: str) -> Rejected | None:
+        if allowance in self.allow:
+            return None
+        return Rejected(
+            self.target.name,
+            reason,
+            f"check workspaces.{self.upstream.name}.repository; if it is meant, allow"
+            f" {allowance.value} for this promotion",
+        )
+
+    def _rewritten(self, promoted: str) -> str:
+        count, lost = self.store.log(self.tip, promoted, limit=_LOST)
+        shown = "; ".join(f"{c.id[:12]} {c.subject} ({c.author})" for c in lost)
+        return (
+            f"{self.upstream.name} was rewritten: {count} commit(s) that {self.target.name} has"
+            f" from it are gone from its branch {self.upstream.branch}: {shown}"
+        )
+
+    def _last_release(self) -> str | None:
+        """Return the newest release in the target's history; one from before a reset is none."""
+        head = self.base.commit
+        for _, commit in sorted(self.base.releases.items(), reverse=True):
+            if head and (commit == head or is_on(self.store, head, commit)):
+                return commit
+        return None
+
+    def plan(self, candidate: str) -> Plan | Rejected | Conflicted:
+        """Say what promoting the candidate would do."""
+        base = self.base.commit
+        ids = [candidate, *([base] if base else [])]
+        tip, *others = self.store.commits(ids)
+        own = others[0] if others else None
+        try:
+            result = self._result(tip, own)
+        except Unkeepable as problem:
+            return Rejected(
+                self.target.name,
+                f"what {self.target.name} owns cannot be kept: {problem.reason}",
+                f"mend the file, or workspaces.{self.target.name}.keep",
+            )
+        if not isinstance(result, _Result):
+            return result
+        tree, commit = result.tree, result.commit
+        changed = self.store.differences(own.tree if own else None, tree)
+        lost = {d.path for d in changed if d.path in result.settled}
+        kept = {d.path for d in self.store.differences(tip.tree, tree)}
+        unexplained = {d.path for d in self.store.differences(result.declared, tree)}
+        count, commits = self.store.log(base, candidate, limit=COMMITS)
+        scope = self.target.scope
+        time = plan.moment(*([own] if own and commit != candidate else []), tip)
+        return plan.signed(
+            Plan(
+                project=self.project.name,
+                target=self.target.name,
+                upstream=self.upstream.name,
+                base=base,
+                upstream_commit=candidate,
+                commit=commit,
+                tree=tree,
+                equality=plan.equality(
+                    commit=commit,
+                    tree=tree,
+                    upstream=tip,
+                    in_scope=bool(scope) and not self.store.differences(tip.tree, tree, *scope),
+                    declared=result.declared,
+                ),
+                commit_count=count,
+                commits=commits,
+                changes=tuple(Change(d.status, shown(d.path)) for d in changed),
+                overwrites=losses.overwrites(
+                    self.store, own.id, candidate, tree, lost, access=self._to
+                )
+                if own
+                else (),
+                keeps=tuple(Kept(shown(p), p not in unexplained) for p in sorted(kept)),
+                tag=release.tag_of(
+                    self.project.name, self.target.name, commit, time, taken=self.base.tags
+                ),
+            )
+        )
+
+    def _result(self, tip: Commit, own: Commit | None) -> _Result | Rejected | Conflicted:
+        """Merge, or move forward where nothing of the target's own stands in the way."""
+        if own is None:
+            return _Result(tip.id, tip.tree, tip.tree)
+        self.store.complete(self._from, tip.id, base=own.id)
+        wanted = self._with_own(tip.tree, own, only_present=True)
+        declared = self._with_own(tip.tree, own)
+        # "None" is believed after a full walk only; git would merge as if they were unrelated.
+        forward = self.store.merge_base(own.id, tip.id) == own.id
+        if forward and declared == tip.tree:
+            return _Result(tip.id, tip.tree, tip.tree)
+        if self.target.merge.policy is Policy.FF_ONLY:
+            return Rejected(
+                self.target.name,
+                f"{self.target.name} has commits that {self.upstream.name} lacks, and its policy is"
+                " ff_only",
+                f"bring them into {self.upstream.name} first, or change"
+                f" workspaces.{self.target.name}.merge.policy",
+            )
+        # What the target owns is put into the upstream's side too: then it conflicts with nothing.
+        theirs = tip.id if wanted == tip.tree else self._commit(wanted, [tip.id], tip, tip)
+        merged = merge.merge(self.store, own.id, theirs, self.target.merge, access=self._to)
+        if isinstance(merged, Unmerged):
+            return Conflicted(self.target.name, tip.id, merged.paths)
+        tree = self._with_own(merged.tree, own)
+        settled = set(merged.overwrites)
+        if self.target.merge.policy is Policy.EXACT:
+            settled = self._own_changes(own, tip)
+        return _Result(self._commit(tree, [own.id, tip.id], own, tip), tree, declared, settled)
+
+    def _own_changes(self, own: Commit, tip: Commit) -> set[bytes]:
+        """Return the paths that the target changed since it had the upstream's last."""
+        base = self.store.merge_base(own.id, tip.id)
+        before = self.store.commit(base).tree if base else None
+        return {d.path for d in self.store.differences(before, own.tree)}
+
+    def _with_own(self, tree: str, own: Commit, *, only_present: bool = False) -> str:
+        if not self.target.keep:
+            return tree
+        rules = ownership.Rules.of(self.target.keep)
+        return ownership.put_in(
+            self.store, tree, own.tree, rules, access=self._to, only_present=only_present
+        )
+
+    def _commit(self, tree: str, parents: Sequence[str], *inputs: Commit) -> str:
+        """Write the promotion's commit: only its inputs decide, so that two workers make one."""
+        return self.store.write_commit(
+            tree,
+            parents,
+            plan.commit_message(
+                project=self.project.name,
+                upstream=self.upstream.name,
+                target=self.target.name,
+                upstream_commit=inputs[-1],
+            ),
+            name=signature(self.project),
+            time=plan.moment(*inputs),
+        )
+
+    @property
+    def _from(self) -> Access:
+        return Access.of(self.project, self.upstream)
+
+    @property
+    def _to(self) -> Access:
+        return Access.of(self.project, self.target)
+
+
+@dataclass(frozen=True)
+class _Result:
+    """What a promotion would put onto the target's branch.
+
+    `declared` is the upstream's tree with what the target owns; `settled` are the paths where
+    something of the target's may have been lost.
+    """
+
+    commit: str
+    tree: str
+    declared: str
+    settled: Collection[bytes] = frozenset()
+
+
+def signature(project: Project) -> str:
+    """Return the name that stands on commits and tags of ours."""
+    return f"dataops_dagster ({project.name})"

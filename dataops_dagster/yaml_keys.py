@@ -1,0 +1,413 @@
+"""Keep a target's own YAML keys in a merged file, by cutting and pasting source text; pure.
+
+Never constructs a value, never repeats one in a message, and never returns a text that was not
+read again and found to differ in the kept keys only.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+
+import yaml
+
+SIZE_LIMIT_BYTES = 1_000_000
+_DEPTH_LIMIT = 100
+_MERGE_KEY = "<<"
+_COLON = re.compile(r"\s*:")
+_EMPTY = re.compile(r"(\{\s*\})?")
+# These end a line for YAML 1.1, but not for YAML 1.2, git and most editors.
+_ODD_LINE_END = re.compile("\r(?!\n)|[\x85\u2028\u2029]")
+
+_Path = tuple[str, ...]
+_Edit = tuple[int, int, str]
+"""A span of a file, and the text to put in its place."""
+
+
+class Unkeepable(ValueError):  # noqa: N818  # a word for the key, like Held and Conflicted
+    """A key cannot be kept safely; `reason` says why and where, and never repeats a value."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def keep(merged: bytes, own: bytes, keys: Sequence[tuple[str, ...]]) -> bytes:
+    """Return `merged` with each key as `own` has it: its value's source text, or its absence.
+
+    Raises Unkeepable if a file, or a key's place in it, leaves a doubt about what to write.
+    """
+    if merged == own:
+        return merged
+    before = after = _read("the merged file", _decoded("the merged file", merged))
+    text = _decoded("the target's file", own).replace("\r\n", "\n")
+    target = _read("the target's file", text)
+    for path in keys:
+        after = _kept(after, target, path)
+    bom = codecs.BOM_UTF8 if merged.startswith(codecs.BOM_UTF8) else b""
+    return merged if after is before else bom + after.text.encode()
+
+
+def has(data: bytes, key: tuple[str, ...]) -> bool:
+    """Say whether a file has a key; raises Unkeepable where that leaves a doubt."""
+    name = "the file"
+    return len(_trail(_read(name, _decoded(name, data)), key)) == len(key)
+
+
+@dataclass(frozen=True)
+class _Node:
+    """A node as it is written: an alias is a leaf, so that no alias can blow up the tree."""
+
+    kind: str
+    tag: tuple[object, ...] = (None, True)
+    anchor: str | None = None
+    value: str = ""
+    children: tuple[_Node, ...] = ()
+    start: int = field(default=0, compare=False)
+    end: int = field(default=0, compare=False)
+    flow: bool = field(default=False, compare=False)
+
+    @property
+    def empty(self) -> bool:
+        return self.kind == "scalar" and self.start == self.end
+
+    @property
+    def keys(self) -> tuple[_Node, ...]:
+        return self.children[::2]
+
+    def find(self, part: str) -> list[int]:
+        keys = enumerate(self.keys)
+        return [n for n, key in keys if key.kind == "scalar" and key.value == part]
+
+    def walk(self) -> Iterator[_Node]:
+        yield self
+        for child in self.children:
+            yield from child.walk()
+
+
+@dataclass(frozen=True)
+class _File:
+    name: str
+    text: str
+    root: _Node
+
+    def source(self, node: _Node) -> str:
+        return self.text[node.start : node.end]
+
+    def ended(self, text: str) -> str:
+        """Give all lines the line end that is more frequent here."""
+        crlf = self.text.count("\r\n") * 2 > self.text.count("\n")
+        return text.replace("\n", "\r\n") if crlf else text
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A key of a mapping, its value, and where they stand in the file."""
+
+    file: _File
+    mapping: _Node
+    index: int
+
+    @property
+    def key(self) -> _Node:
+        return self.mapping.children[2 * self.index]
+
+    @property
+    def value(self) -> _Node:
+        return self.mapping.children[2 * self.index + 1]
+
+    @property
+    def line(self) -> int:
+        return self.file.text.rfind("\n", 0, self.key.start) + 1
+
+    @property
+    def column(self) -> int:
+        before = self.file.text[self.line : self.key.start]
+        if before.strip(" ") and not self.mapping.flow:
+            raise Unkeepable(f"{self.file.name} has a key in the way that does not begin its line")
+        return _indent(before)
+
+    @property
+    def colon(self) -> int:
+        """Where the text after the colon starts."""
+        colon = _COLON.match(self.file.text, self.key.end)
+        if not colon:
+            raise Unkeepable(f"{self.file.name} has a key in the way that has no colon")
+        return colon.end()
+
+    @property
+    def end(self) -> int:
+        """Where its last line ends; comments below it belong to it if they are indented deeper."""
+        if self.mapping.flow:
+            return self.value.end
+        comment = rf"(\r?\n[ \t]*)*\r?\n {{{self.column + 1},}}#[^\r\n]*"
+        rest = re.compile(rf"[^\r\n]*({comment})*").match(self.file.text, self.value.end)
+        assert rest
+        return rest.end()
+
+    @property
+    def inline(self) -> bool:
+        return "\n" not in self.file.text[self.key.end : self.value.end]
+
+    @property
+    def tail(self) -> str:
+        """The text after the colon, fit for a block mapping."""
+        text = self.file.text[self.colon : self.end]
+        return text if not text or text[0].isspace() else f" {text}"
+
+
+def _kept(merged: _File, target: _File, path: _Path) -> _File:
+    edit = _edit(merged, target, path)
+    if not edit:
+        return merged
+    start, end, text = edit
+    name = f"{merged.name}, with {'.'.join(path)} kept,"
+    result = _read(name, merged.text[:start] + text + merged.text[end:])
+    same = _without(result.root, path) == _without(merged.root, path)
+    if not same or _edit(result, target, path):
+        raise Unkeepable(f"{name} would not say the same in all other places")
+    return replace(result, name=merged.name)
+
+
+def _edit(merged: _File, target: _File, path: _Path) -> _Edit | None:
+    """Return what makes a key what it is in the target; None if it is that already."""
+    name = ".".join(path)
+    present, wanted = _trail(merged, path), _trail(target, path)
+    if len(wanted) < len(path):
+        return _removal(present, name) if len(present) == len(path) else None
+    nodes = list(wanted[-1].value.walk())
+    anchors = {node.anchor for node in nodes if node.kind != "alias"}
+    if any(node.kind == "alias" and node.anchor not in anchors for node in nodes):
+        raise Unkeepable(f"{name} in {target.name} has an alias of something outside of it")
+    if len(present) == len(path):
+        return _replacement(present, wanted[-1], name)
+    place = _place(merged, present, wanted)
+    if not place:
+        raise Unkeepable(f"{name} cannot be inserted into a flow mapping (braces)")
+    start, end, column, before, after = place
+    lines = merged.ended(_lines(wanted[len(present) :], column, name))
+    return start, end, before + lines + after
+
+
+def _trail(file: _File, path: _Path) -> list[_Entry]:
+    """Return the entries that lead to a key, as far as there are any."""
+    trail: list[_Entry] = []
+    node = file.root
+    for depth, part in enumerate(path):
+        where = f"{'.'.join(path[:depth]) or 'the top level'} in {file.name}"
+        if node.empty:
+            break
+        if node.kind != "mapping":
+            raise Unkeepable(f"{where} is no mapping ({node.kind})")
+        found = node.find(part)
+        if len(found) > 1:
+            raise Unkeepable(f"{where} has the key {part} more than once")
+        if any(key.kind == "alias" for key in node.keys):
+            raise Unkeepable(f"{where} has an alias for a key")
+        if node.find(_MERGE_KEY) and (not found or part == _MERGE_KEY):
+            raise Unkeepable(f"{where} may have the key {part} from a merge key ({_MERGE_KEY})")
+        if not found:
+            break
+        trail.append(_Entry(file, node, found[0]))
+        node = trail[-1].value
+    return trail
+
+
+def _replacement(trail: list[_Entry], source: _Entry, name: str) -> _Edit | None:
+    entry = trail[-1]
+    old, new, file = entry.value, source.value, entry.file
+    if entry.mapping.flow or (entry.inline and source.inline):
+        start, end, text = old.start, old.end, source.file.source(new)
+        if old.empty or new.empty:  # the space after the colon comes and goes with the value
+            start, text = entry.colon, text and f" {text}"
+    else:
+        start, end, text = entry.colon, entry.end, source.tail
+    text = _shifted(text, entry.column - source.column)
+    if text == file.text[start:end].replace("\r\n", "\n") and old == new:
+        return None
+    _refuse_shared_anchors(trail, (old,), name)
+    return start, end, file.ended(text)
+
+
+def _removal(trail: list[_Entry], name: str) -> _Edit:
+    entry = trail[-1]
+    text = entry.file.text
+    if entry.mapping.flow:
+        raise Unkeepable(f"{name} cannot be removed from a flow mapping (braces)")
+    if entry.mapping.find(_MERGE_KEY):
+        raise Unkeepable(f"{name} cannot be removed: a merge key ({_MERGE_KEY}) may have it, too")
+    _refuse_shared_anchors(trail, (entry.key, entry.value), name)
+    start, end = entry.line, text.find("\n", entry.end) + 1 or len(text)
+    if len(entry.mapping.keys) > 1 or len(trail) == 1:
+        return start, end, ""
+    above = trail[-2].colon
+    return above, end, " {}" + text[above:start]  # with nothing after its colon it would be null
+
+
+def _place(
+    merged: _File, present: list[_Entry], wanted: list[_Entry]
+) -> tuple[int, int, int, str, str] | None:
+    """Return a span for missing lines, their column, and the text before and after them."""
+    text, line_end = merged.text, merged.ended("\n")
+    parent = present[-1].value if present else merged.root
+    missing = wanted[len(present)]
+    if parent.children and not parent.flow:
+        earlier = [key.value for key in missing.mapping.keys[: missing.index]]
+        shared = [n for value in reversed(earlier) for n in parent.find(value)]
+        index = shared[0] if shared else len(parent.keys) - 1
+        beside = _Entry(merged, parent, index if earlier else 0)
+        if earlier:
+            return beside.end, beside.end, beside.column, line_end, ""
+        return beside.line, beside.line, beside.column, "", line_end
+    if present:
+        above = present[-1]
+        if above.mapping.flow or not _EMPTY.fullmatch(merged.source(parent)):
+            return None
+        column = above.column + _step(wanted[len(present) - 1], missing)
+        return above.colon, above.end, column, text[parent.end : above.end] + line_end, ""
+    if parent.flow:
+        return None
+    ended = text[-1:] in ("", "\n")
+    return len(text), len(text), 0, "" if ended else line_end, line_end if ended else ""
+
+
+def _lines(entries: list[_Entry], column: int, name: str) -> str:
+    """Return the last entry's lines, in a bare mapping for each entry before."""
+    lines = ""
+    for entry, child in pairwise(entries):
+        if entry.value.anchor or entry.value.tag != _Node.tag:
+            raise Unkeepable(
+                f"{name} is missing, and so is a mapping around it with a tag or anchor"
+            )
+        lines += f"{' ' * column}{entry.file.source(entry.key)}:\n"
+        column += _step(entry, child)
+    last = entries[-1]
+    tail = _shifted(last.tail, column - last.column)
+    return f"{lines}{' ' * column}{last.file.source(last.key)}:{tail}"
+
+
+def _step(entry: _Entry, child: _Entry) -> int:
+    return 2 if child.mapping.flow else child.column - entry.column
+
+
+def _shifted(text: str, by: int) -> str:
+    """Move all lines but the first: right, or left as far as they can."""
+    first, *rest = text.split("\n")
+    if by < 0:
+        return "\n".join([first, *(line[min(-by, _indent(line)) :] for line in rest)])
+    return "\n".join([first, *(line and " " * by + line for line in rest)])
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip(" "))
+
+
+def _refuse_shared_anchors(trail: list[_Entry], nodes: tuple[_Node, ...], name: str) -> None:
+    start, end = nodes[0].start, nodes[-1].end
+    anchors = {each.anchor for node in nodes for each in node.walk() if each.kind != "alias"}
+    for node in trail[0].mapping.walk():
+        if node.kind == "alias" and node.anchor in anchors and not start <= node.start < end:
+            raise Unkeepable(f"{name} in {trail[0].file.name} has an anchor that is used elsewhere")
+
+
+def _without(node: _Node, path: _Path) -> _Node | None:
+    """Return a tree without a key and without the mappings around it that hold nothing else."""
+    if not path or node.empty:
+        return None
+    if node.kind != "mapping":
+        return node
+    children: list[_Node] = []
+    for n, (key, value) in enumerate(zip(node.keys, node.children[1::2], strict=True)):
+        rest = _without(value, path[1:]) if n in node.find(path[0]) else value
+        children += (key, rest) if rest else ()
+    return replace(node, children=tuple(children)) if children else None
+
+
+def _decoded(name: str, data: bytes) -> str:
+    if len(data) > SIZE_LIMIT_BYTES:
+        raise Unkeepable(f"{name} is larger than {SIZE_LIMIT_BYTES} bytes")
+    try:
+        return data.removeprefix(codecs.BOM_UTF8).decode()
+    except UnicodeDecodeError as error:
+        raise Unkeepable(f"{name} is not UTF-8 at byte {error.start}") from None
+
+
+def _read(name: str, text: str) -> _File:
+    if _ODD_LINE_END.search(text):
+        raise Unkeepable(f"{name} has line ends that are neither LF nor CRLF")
+    opened: list[yaml.CollectionStartEvent] = []
+    levels: list[list[_Node]] = [[]]
+    for event in _events(name, text):
+        if isinstance(event, yaml.CollectionStartEvent):
+            opened.append(event)
+            levels.append([])
+        elif isinstance(event, yaml.CollectionEndEvent):
+            children = levels.pop()
+            levels[-1].append(_collection(opened.pop(), children, event))
+        elif isinstance(event, yaml.NodeEvent):
+            levels[-1].append(_leaf(event, text))
+        if len(levels) > _DEPTH_LIMIT:
+            raise Unkeepable(f"{name} is nested more than {_DEPTH_LIMIT} levels deep")
+    documents = levels[0]
+    if len(documents) > 1:
+        raise Unkeepable(f"{name} has several documents")
+    root = documents[0] if documents and not documents[0].empty else _Node("mapping")
+    _refuse_odd_anchors(name, root)
+    return _File(name, text, root)
+
+
+def _events(name: str, text: str) -> Iterator[yaml.Event]:
+    try:
+        yield from yaml.parse(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        line = f" at line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise Unkeepable(f"{name} is no valid YAML{line}") from None
+    except (yaml.YAMLError, ValueError, OverflowError):  # an escape such as "\UFFFFFFFF"
+        raise Unkeepable(f"{name} is no valid YAML") from None
+
+
+def _collection(start: yaml.CollectionStartEvent, children: list[_Node], end: yaml.Event) -> _Node:
+    return _Node(
+        "mapping" if isinstance(start, yaml.MappingStartEvent) else "list",
+        (start.tag, start.implicit),
+        start.anchor,
+        children=tuple(children),
+        start=_span(start)[0],
+        # PyYAML ends a block where the next token starts, after blank lines and comments.
+        end=_span(end)[1] if start.flow_style or not children else children[-1].end,
+        flow=bool(start.flow_style),
+    )
+
+
+def _leaf(event: yaml.NodeEvent, text: str) -> _Node:
+    start, end = _span(event)
+    if not isinstance(event, yaml.ScalarEvent):
+        return _Node("alias", anchor=event.anchor, start=start, end=end)
+    if event.style in ("|", ">"):
+        # Its last line end is the file's, and so are blank lines unless the value keeps them ('+').
+        source = text[start:end]
+        keeps = event.value.endswith("\n\n")
+        last = source.removesuffix("\n").removesuffix("\r") if keeps else source.rstrip("\r\n")
+        end = start + len(last)
+    tag = (event.tag, *event.implicit)
+    return _Node("scalar", tag, event.anchor, event.value, start=start, end=end)
+
+
+def _span(event: yaml.Event) -> tuple[int, int]:
+    assert event.start_mark
+    assert event.end_mark
+    return event.start_mark.index, event.end_mark.index
+
+
+def _refuse_odd_anchors(name: str, root: _Node) -> None:
+    anchors = set()
+    for node in root.walk():
+        if node.kind == "alias" and node.anchor not in anchors:
+            raise Unkeepable(f"{name} has an alias without an anchor before it")
+        if node.kind != "alias" and node.anchor in anchors:
+            raise Unkeepable(f"{name} has an anchor more than once")
+        if node.anchor:
+            anchors.add(node.anchor)
