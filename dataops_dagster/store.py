@@ -140,6 +140,9 @@ class Store:
 
     def git(self, *arguments: str, **options: Any) -> process.Completed:
         """Run git in the cache; one that turns out broken is made anew, for the next attempt."""
+        if options.get("lazy") and not self.is_partial:
+            # Nothing can be missing, so nobody needs to reach a server.
+            options |= {"lazy": False, "access": None}
         try:
             return self._command.command(*arguments, **options)
         except ToolError as error:

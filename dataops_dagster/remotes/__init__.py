@@ -111,14 +111,7 @@ class Remote:
 
         def plain() -> None:
             source = f"refs/heads/{wanted.branch}" if wanted.ref else wanted.ids[0]
-            command.fetch(
-                git,
-                self.access,
-                source,
-                partial=partial,
-                filtered=wanted.without_blobs,
-                seconds=seconds,
-            )
+            command.fetch(git, self.access, source, partial=partial, seconds=seconds)
 
         self._asked(ask, plain, seconds)
         if wanted.ref:

@@ -21,19 +21,18 @@ def refs(access: Access, prefixes: tuple[str, ...], seconds: float) -> dict[str,
     return {name: id_ for id_, _, name in pairs}
 
 
-def fetch(
-    git: Git, access: Access, source: str, *, partial: bool, filtered: bool, seconds: float
-) -> None:
-    """Bring what `source` names, with its history, into a repository, by `git fetch`."""
-    # A named remote may leave objects out; only a partial cache may miss some.
-    where = PROMISOR if partial or filtered else access.url
+def fetch(git: Git, access: Access, source: str, *, partial: bool, seconds: float) -> None:
+    """Bring what `source` names, with its history, into a repository, by `git fetch`.
+
+    Leaves nothing out: an old server may not give later what it left out.
+    """
     git(
-        *("fetch", "--quiet", "--no-tags", "--no-write-fetch-head"),
-        *(["--filter=blob:none"] if filtered else []),
-        *("--end-of-options", where, source),
+        *("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--end-of-options"),
+        PROMISOR if partial else access.url,
+        source,
         access=access,
         seconds=seconds,
-        lazy=where == PROMISOR,
+        lazy=partial,
     )
 
 
