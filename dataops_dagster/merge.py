@@ -5,8 +5,9 @@ What no merge of contents settles is reported with its paths: never a half-merge
 
 from __future__ import annotations
 
+import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from dataops_dagster.store import ATTRIBUTES, Entry, Store, identity, shown
 _BASE, _OURS, _THEIRS = "1", "2", "3"
 _OPTION_X_SINCE = (2, 43)
 """The first git whose merge-tree takes -X."""
+
+_STRUCTURAL = re.compile(rb"way of directory rename|rename collision|unclear split")
 
 Stages = Mapping[str, Entry]
 """What stands at an unmerged path: in the merge base, ours and theirs, where it does."""
@@ -46,38 +49,64 @@ def merge(
     if how.policy is Policy.EXACT:
         return Merged(store.commit(theirs).tree, ())
     lenient = how.policy is Policy.THEIRS
-    tree, conflicts = _merge_tree(store, ours, theirs, access)
-    unmerged = conflicts
-    if conflicts and lenient:
+    first = last = _merge_tree(store, ours, theirs, access)
+    if not first.clean and lenient and not first.structural:
         if git.version_number() >= _OPTION_X_SINCE:
-            option = "--strategy-option=theirs"
-            tree, unmerged = _merge_tree(store, ours, theirs, access, option)
+            last = _merge_tree(store, ours, theirs, access, "--strategy-option=theirs")
         else:
-            tree, unmerged = _merge_in_index(store, ours, theirs, access)
-    settled = _settled(unmerged, how.modify_delete if lenient else ModifyDelete.REFUSE)
-    if isinstance(settled, Unmerged):
-        return settled
-    return Merged(store.write_tree(tree, settled), tuple(sorted(conflicts)))
+            last = _merge_in_index(store, ours, theirs, access)
+    settled = _settled(last.unmerged, how.modify_delete if lenient else ModifyDelete.REFUSE)
+    if settled is None or (not last.clean and not last.unmerged):
+        # Conflicts about folders leave no path unmerged; only the first try's messages name them.
+        paths = first.structural or last.unmerged or first.unmerged
+        return Unmerged(tuple(sorted({shown(path) for path in paths})))
+    return Merged(store.write_tree(last.tree, settled), tuple(sorted(first.unmerged)))
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """What a merge came to: `structural` are paths of conflicts that no contents settle."""
+
+    tree: str
+    clean: bool
+    unmerged: Mapping[bytes, Stages]
+    structural: frozenset[bytes] = frozenset()
 
 
 def _merge_tree(
     store: Store, ours: str, theirs: str, access: Access | None, *options: str
-) -> tuple[str, dict[bytes, Stages]]:
+) -> _Attempt:
     done = store.git(
-        *("merge-tree", "--write-tree", "--allow-unrelated-histories", "--no-messages", "-z"),
+        *("merge-tree", "--write-tree", "--allow-unrelated-histories", "--messages", "-z"),
         *options,
         *(ours, theirs),
         allow=(0, 1),
         access=access,
         lazy=True,
     )
-    tree, *entries = done.stdout.split(b"\0")
-    return object_id(tree.decode()), _unmerged(entries)
+    tree, _, rest = done.stdout.partition(b"\0")
+    entries, _, messages = rest.partition(b"\0\0") if done.code else (b"", b"", b"")
+    if rest.startswith(b"\0"):
+        entries, messages = b"", rest[1:]
+    return _Attempt(
+        object_id(tree.decode()),
+        done.code == 0,
+        _unmerged(entries.split(b"\0")),
+        frozenset(_structural(messages)) if done.code else frozenset(),
+    )
 
 
-def _merge_in_index(
-    store: Store, ours: str, theirs: str, access: Access | None
-) -> tuple[str, dict[bytes, Stages]]:
+def _structural(messages: bytes) -> Iterator[bytes]:
+    """Yield the paths of messages, each `COUNT PATH... TYPE TEXT`, about folders in the way."""
+    fields = iter(messages.split(b"\0")[:-1])
+    for count in fields:
+        paths = [next(fields) for _ in range(int(count))]
+        kind, _ = next(fields), next(fields)
+        if _STRUCTURAL.search(kind):
+            yield from paths
+
+
+def _merge_in_index(store: Store, ours: str, theirs: str, access: Access | None) -> _Attempt:
     """Let the real merge settle the conflicts, in an index whose every path is sparse.
 
     For a git whose merge-tree takes no -X. Only conflicted files are ever written, and only into a
@@ -108,11 +137,12 @@ def _merge_in_index(
             allow=(0, 1),
         )
         unmerged = _unmerged(run("ls-files", "--unmerged", "-z").stdout.split(b"\0"))
-        if done.code and not unmerged:
+        if done.code and not unmerged and b"CONFLICT" not in done.stdout:
             raise error_of("merge", done, None)
         removed = b"".join(b"0 " + b"0" * 40 + b"\t" + path + b"\0" for path in unmerged)
         run("update-index", "-z", "--index-info", stdin=removed)
-        return object_id(run("write-tree").stdout.decode().strip()), unmerged
+        tree = object_id(run("write-tree").stdout.decode().strip())
+        return _Attempt(tree, done.code == 0, unmerged)
 
 
 def _unmerged(entries: Sequence[bytes]) -> dict[bytes, Stages]:
@@ -127,15 +157,13 @@ def _unmerged(entries: Sequence[bytes]) -> dict[bytes, Stages]:
 
 def _settled(
     unmerged: Mapping[bytes, Stages], modify_delete: ModifyDelete
-) -> dict[bytes, Entry | None] | Unmerged:
-    """Do as the upstream where one side deleted what the other changed, if that is wanted."""
+) -> dict[bytes, Entry | None] | None:
+    """Do as the upstream where one side deleted what the other changed; None if that is refused."""
     settled = {
         path: stages.get(_THEIRS)
         for path, stages in unmerged.items()
         if _BASE in stages and not {_OURS, _THEIRS} <= stages.keys()
     }
-    if modify_delete is ModifyDelete.UPSTREAM and len(settled) == len(unmerged):
-        return settled
-    if not unmerged:
-        return {}
-    return Unmerged(tuple(sorted({shown(path) for path in unmerged})))
+    if unmerged and (modify_delete is ModifyDelete.REFUSE or len(settled) < len(unmerged)):
+        return None
+    return settled
