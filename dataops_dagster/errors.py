@@ -54,7 +54,7 @@ class ToolError(DataOpsError):
         retryable: bool = False,
         hint: str = "",
     ) -> None:
-        ending = "did not start" if code is None else f"ended with code {code}"
+        ending = "failed" if code is None else f"ended with code {code}"
         lines = [f"{command} {ending}", tail.strip(), f"hint: {hint}" if hint else ""]
         super().__init__("\n  ".join(line for line in lines if line))
         self.command = command

@@ -58,9 +58,11 @@ class Planner:
         promoted = plan.promoted_from(self.store.trailers(last), **names)
         if promoted is None:
             promoted = last  # it came as it was, by fast-forward
-        if not is_on(self.store, self.base.commit, promoted) or self.store.contains(
-            self.tip, promoted
-        ):
+        # What a message names may be anything.
+        if not is_object_id(promoted) or not self.store.has(promoted):
+            return None
+        is_there = self.store.contains(self.tip, promoted)
+        if is_there or not self.store.contains(self.base.commit, promoted):
             return None
         if self.store.merge_base(self.base.commit, self.tip):
             return self._no(Allowance.REWRITTEN, self._rewritten(promoted))
@@ -116,7 +118,9 @@ class Planner:
         changed = self.store.differences(own.tree if own else None, tree)
         lost = {d.path for d in changed if d.path in result.settled}
         kept = {d.path for d in self.store.differences(tip.tree, tree)}
-        unexplained = {d.path for d in self.store.differences(result.declared, tree)}
+        unexplained = kept
+        if result.declared != tip.tree:
+            unexplained = {d.path for d in self.store.differences(result.declared, tree)}
         count, commits = self.store.log(base, candidate, limit=COMMITS)
         scope = self.target.scope
         time = plan.moment(*([own] if own and commit != candidate else []), tip)

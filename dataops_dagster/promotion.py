@@ -67,11 +67,7 @@ def consider(
             f"{upstream.name} has no branch {upstream.branch}",
             f"push to it first, or mend workspaces.{upstream.name}.branch",
         )
-    # Where there is a base, the target's server has nearly all contents already.
-    partly = base.commit is not None
-    store.fetch(Access.of(project, upstream), upstream.branch, tip.commit, without_blobs=partly)
-    if base.commit:
-        store.fetch(Access.of(project, target), target.branch, base.commit, without_blobs=partly)
+    _bring(project, [(upstream, tip.commit), (target, base.commit)], store)
     waiting = _waiting(target, upstream, base.commit, tip.commit, commit=commit, store=store)
     if not isinstance(waiting, list):
         return waiting
@@ -86,6 +82,19 @@ def consider(
     if isinstance(planned, Plan):
         return Ready(planned, judged.verdicts, judged.evidence, judged.override)
     return planned
+
+
+def _bring(project: Project, heads: Sequence[tuple[Workspace, str | None]], store: Store) -> None:
+    """Bring heads into the cache, where they are not there yet."""
+    commits = [commit for _, commit in heads if commit]
+    if store.has(*commits):
+        return
+    for workspace, commit in heads:
+        if commit:
+            # Where the target has a base, its server has nearly all contents already.
+            partly = len(commits) == len(heads)
+            access = Access.of(project, workspace)
+            store.fetch(access, workspace.branch, commit, without_blobs=partly)
 
 
 def _waiting(

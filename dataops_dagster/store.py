@@ -182,24 +182,15 @@ class Store:
 
         A first fetch may leave out the contents of files (see `complete`).
         """
+        wanted = Wanted([commit], branch, without_blobs=without_blobs)
         # Flat: a branch `a` may have become a folder of branches, `a/b`.
         origin = hashlib.sha256(f"{access.url} {branch}".encode()).hexdigest()[:32]
         ref = f"{_OWN_REFS}/{origin}"
-        wanted = Wanted(branch, [commit], without_blobs=without_blobs, ref=ref)
         try:
-            missing = not self.has(commit)
-            if missing:
-                self._fetch(access, wanted)
+            if not self.has(commit):
+                self._fetch(access, wanted, ref)
         except _CacheBroken:
-            self._fetch(access, wanted)  # into a new one
-        else:
-            if missing and not self.has(commit):
-                raise ToolError(
-                    f"git fetch for {access.where}",
-                    0,
-                    f"{branch} no longer contains {commit}",
-                    retryable=True,
-                )
+            self._fetch(access, wanted, ref)  # into a new one
 
     def fetch_tags(self, access: Access, prefix: str) -> None:
         """Bring the tags below `prefix` into the cache, and drop those that are gone."""
@@ -222,31 +213,46 @@ class Store:
         limits = [f"^{base}"] if base else ["--no-walk"]
         listed = self.text("rev-list", "--objects", "--missing=print", tip, *limits)
         missing = [line[1:] for line in listed.split("\n") if line.startswith("?")]
-        if len(missing) > _MANY_BLOBS:
-            self._fetch(access, Wanted("", [tip]), haves=False)
-        elif missing:
-            self._fetch(access, Wanted("", missing), haves=False)
+        if missing:
+            many = len(missing) > _MANY_BLOBS
+            wanted = Wanted([tip] if many else missing)
+            with self._locked():
+                self._remote(access).fetch(
+                    self.git, wanted, partial=self.is_partial, seconds=self.seconds
+                )
 
-    def _fetch(self, access: Access, wanted: Wanted, *, haves: bool = True) -> None:
+    def _fetch(self, access: Access, wanted: Wanted, ref: str) -> None:
+        """Bring a branch's tip, and keep it by `ref`."""
+        (tip,) = wanted.ids
         with self._locked():
-            tips = self._tips() if haves else {}
+            tips = self._tips()
             # What is new on a branch that we know is needed whole: it will be pushed on.
-            first = wanted.ref not in tips
             asked = dataclasses.replace(
                 wanted,
-                haves=self._known(tips, wanted.ref),
-                without_blobs=wanted.without_blobs and first,
+                haves=self._known(tips, ref),
+                without_blobs=wanted.without_blobs and ref not in tips,
             )
-            Remote(access, str(self.folder)).fetch(
+            self._remote(access).fetch(
                 self.git, asked, partial=self.is_partial, seconds=self.seconds
             )
+            try:
+                self.git("update-ref", ref, tip)
+            except ToolError as error:
+                if "nonexistent object" not in error.tail:
+                    raise
+                problem = f"{wanted.branch} no longer contains {tip}"
+                what = f"fetching from {access.where}"
+                raise ToolError(what, None, problem, retryable=True) from None
+
+    def _remote(self, access: Access) -> Remote:
+        return Remote(access, str(self.folder))
 
     def _tips(self) -> dict[str, str]:
         """Return the tips of branches as last fetched, by the refs that keep them."""
         listed = self.text("for-each-ref", "--format=%(refname) %(objectname)", _OWN_REFS)
         return dict(line.split(" ") for line in listed.split("\n") if line)
 
-    def _known(self, tips: dict[str, str], ref: str | None) -> list[str]:
+    def _known(self, tips: dict[str, str], ref: str) -> list[str]:
         """Return ids whose history we have: all tips, and what came before the one of `ref`."""
         before = []
         if ref in tips:
@@ -405,7 +411,7 @@ class Store:
         ref = branch_ref(branch)
         updates: dict[str, tuple[str | None, str]] = {ref: (base, commit)}
         updates |= {f"refs/tags/{name}": (None, id_) for name, id_ in tags.items()}
-        report = Remote(access, str(self.folder)).push(
+        report = self._remote(access).push(
             self.git, updates, has=[base] if base else [], seconds=NETWORK_SECONDS
         )
         if not report.refused:

@@ -168,7 +168,7 @@ def _kept(merged: _File, target: _File, path: _Path) -> _File:
     result = _read(name, merged.text[:start] + text + merged.text[end:])
     same = _without(result.root, path) == _without(merged.root, path)
     if not same or _edit(result, target, path):
-        raise Unkeepable(f"{name} would not say the same in all other places")
+        raise Unkeepable(f"{name} would not read back as it should")
     return replace(result, name=merged.name)
 
 

@@ -46,17 +46,16 @@ class Service(Protocol):
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a fetch is to bring: ids, and the ids whose history the cache has whole.
+    """What a fetch is to bring: ids, and the ids whose history the cache has.
 
-    `without_blobs` leaves out the contents of files, where the server can; `ref` is where the
-    cache keeps the branch's tip.
+    `without_blobs` leaves out the contents of files, where the server can. Old servers give what a
+    `branch` has, and no ids.
     """
 
-    branch: str
     ids: Sequence[str]
+    branch: str = ""
     haves: Sequence[str] = ()
     without_blobs: bool = False
-    ref: str | None = None
 
 
 _SERVICES: Mapping[str, Callable[[Access, str | None], Service]] = {
@@ -110,12 +109,10 @@ class Remote:
             self._fetch(git, service, whole, partial=partial, seconds=seconds)
 
         def plain() -> None:
-            source = f"refs/heads/{wanted.branch}" if wanted.ref else wanted.ids[0]
+            source = f"refs/heads/{wanted.branch}" if wanted.branch else wanted.ids[0]
             command.fetch(git, self.access, source, partial=partial, seconds=seconds)
 
         self._asked(ask, plain, seconds)
-        if wanted.ref:
-            git("update-ref", wanted.ref, wanted.ids[0])
 
     def _fetch(
         self, git: Git, service: Service, wanted: Wanted, *, partial: bool, seconds: float
