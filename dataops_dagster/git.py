@@ -27,8 +27,19 @@ NETWORK_SECONDS = 300.0
 LOOKUP_SECONDS = 15.0
 """Deadline of asking a server for refs: a sensor, which has a minute, asks many servers."""
 
+BOUNDS = {
+    "core.deltaBaseCacheLimit": "32m",
+    "core.packedGitLimit": "64m",
+    "core.packedGitWindowSize": "8m",
+    "pack.deltaCacheSize": "32m",
+    "pack.threads": "2",
+    "pack.windowMemory": "32m",
+}
+"""What keeps git's memory small, however large the repository is."""
+
 # Every call gets these; the reasons are in docs/security.md.
 _SETTINGS = {
+    **BOUNDS,
     "core.attributesFile": "/dev/null",
     "core.fsmonitor": "false",
     "core.hooksPath": "/dev/null",

@@ -52,6 +52,8 @@ _HAVES = 256
 _MANY_BLOBS = 20_000
 """More contents than this are not asked for one by one."""
 
+_SAMPLE, _LOOSE_IN_SAMPLE, _PACKS = "17", 27, 50
+
 _MOVED = re.compile(
     r"stale info|non-fast-forward|fetch first|already exists|cannot lock ref"
     r"|failed to (update|lock)|incorrect old value|atomic transaction failed"
@@ -243,6 +245,18 @@ class Store:
                 problem = f"{wanted.branch} no longer contains {tip}"
                 what = f"fetching from {access.where}"
                 raise ToolError(what, None, problem, retryable=True) from None
+
+            self._tidy()
+
+    def _tidy(self) -> None:
+        """Pack what many fetches left, where that would slow down every look-up."""
+        objects = self.folder / "objects"
+        # git's own measure: one of 256 folders tells of all of them.
+        loose, packs = objects / _SAMPLE, list((objects / "pack").glob("*.pack"))
+        many = loose.is_dir() and len(list(loose.iterdir())) > _LOOSE_IN_SAMPLE
+        if many or len(packs) > _PACKS:
+            with contextlib.suppress(ToolError):  # the next fetch tries again
+                self.git("gc", "--quiet", seconds=self.seconds)
 
     def _remote(self, access: Access) -> Remote:
         return Remote(access, str(self.folder))

@@ -218,7 +218,7 @@ def test_what_a_program_left_in_the_background_ends_with_it(shop: Shop):
 
 def test_a_program_that_is_not_there_is_no_answer(shop: Shop):
     step = CommandStep(platform="command", command=("no-such-program-here",))
-    with pytest.raises(ToolError, match="did not start"):
+    with pytest.raises(ToolError, match="failed"):
         execute(shop, step)
 
 

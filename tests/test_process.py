@@ -106,7 +106,7 @@ def test_a_program_is_no_shell_line():
 
 
 def test_a_missing_program_is_named_with_a_hint():
-    with pytest.raises(ToolError, match="no-such-program-here did not start") as caught:
+    with pytest.raises(ToolError, match="no-such-program-here failed") as caught:
         process.run(["no-such-program-here", "--x"], env=ENV, deadline=5.0)
     assert caught.value.code is None
     assert "No such file or directory" in caught.value.tail

@@ -8,7 +8,7 @@ from typing import IO
 from urllib.parse import unquote, urlsplit
 
 from dataops_dagster import process
-from dataops_dagster.git import Access, error_of
+from dataops_dagster.git import BOUNDS, Access, error_of
 
 _IN_MEMORY = 1 << 20
 
@@ -53,7 +53,7 @@ class LocalService:
         return answer
 
 
-_SETTINGS = {"uploadpack.allowFilter": "true", "receive.advertiseAtomic": "true"}
+_SETTINGS = {"uploadpack.allowFilter": "true", "receive.advertiseAtomic": "true", **BOUNDS}
 _ENVIRONMENT = {
     "HOME": "/dev/null",
     "GIT_CONFIG_NOSYSTEM": "1",
