@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from dataops_dagster import losses, merge, ownership, plan, release
 from dataops_dagster.git import Access, is_object_id
@@ -19,7 +20,7 @@ from dataops_dagster.model import (
     Rejected,
 )
 from dataops_dagster.settings import Policy, Project, Workspace
-from dataops_dagster.store import Store, shown
+from dataops_dagster.store import News, Store, shown
 from dataops_dagster.yaml_keys import Unkeepable
 
 COMMITS = 256
@@ -46,9 +47,9 @@ class Planner:
     allow: Collection[Allowance]
 
     def refused(self) -> Rejected | None:
-        """Say no to an upstream that is not what was promoted from before."""
-        last = self._last_release()
-        if last is None or self.base.commit is None:
+        """Say no to an upstream that lost what was promoted from it before."""
+        last, base = self._last_release, self.base.commit
+        if last is None or base is None:
             return None  # the first promotion: nothing is known yet
         names = {
             "project": self.project.name,
@@ -61,11 +62,15 @@ class Planner:
         # What a message names may be anything.
         if not is_object_id(promoted) or not self.store.has(promoted):
             return None
-        is_there = self.store.contains(self.tip, promoted)
-        if is_there or not self.store.contains(self.base.commit, promoted):
+        if self.store.contains(self.tip, promoted) or not self.store.contains(base, promoted):
             return None
-        if self.store.merge_base(self.base.commit, self.tip):
-            return self._no(Allowance.REWRITTEN, self._rewritten(promoted))
+        if self.store.merge_base(base, self.tip) is None:
+            return self._unrelated()
+        return self._no(Allowance.REWRITTEN, self._rewritten(promoted))
+
+    def _unrelated(self) -> Rejected | None:
+        if self._last_release is None:
+            return None  # a platform makes a workspace with a first commit of its own
         return self._no(
             Allowance.UNRELATED,
             f"{self.upstream.name} shares no history with {self.target.name}, which was promoted"
@@ -83,13 +88,14 @@ class Planner:
         )
 
     def _rewritten(self, promoted: str) -> str:
-        count, lost = self.store.log(self.tip, promoted, limit=_LOST)
-        shown = "; ".join(f"{c.id[:12]} {c.subject} ({c.author})" for c in lost)
+        lost = self.store.log(self.tip, promoted, limit=_LOST)
+        shown = "; ".join(f"{c.id[:12]} {c.subject} ({c.author})" for c in lost.commits)
         return (
-            f"{self.upstream.name} was rewritten: {count} commit(s) that {self.target.name} has"
+            f"{self.upstream.name} was rewritten: {lost.count} commit(s) that {self.target.name} has"
             f" from it are gone from its branch {self.upstream.branch}: {shown}"
         )
 
+    @cached_property
     def _last_release(self) -> str | None:
         """Return the newest release in the target's history; one from before a reset is none."""
         head = self.base.commit
@@ -98,8 +104,8 @@ class Planner:
                 return commit
         return None
 
-    def plan(self, candidate: str) -> Plan | Rejected | Conflicted:
-        """Say what promoting the candidate would do."""
+    def plan(self, candidate: str, news: News | None = None) -> Plan | Rejected | Conflicted:
+        """Say what promoting the candidate would do; `news` is what it brings, if that is known."""
         base = self.base.commit
         ids = [candidate, *([base] if base else [])]
         tip, *others = self.store.commits(ids)
@@ -121,7 +127,7 @@ class Planner:
         unexplained = kept
         if result.declared != tip.tree:
             unexplained = {d.path for d in self.store.differences(result.declared, tree)}
-        count, commits = self.store.log(base, candidate, limit=COMMITS)
+        news = news or self.store.log(base, candidate, limit=COMMITS)
         scope = self.target.scope
         time = plan.moment(*([own] if own and commit != candidate else []), tip)
         return plan.signed(
@@ -140,8 +146,8 @@ class Planner:
                     in_scope=bool(scope) and not self.store.differences(tip.tree, tree, *scope),
                     declared=result.declared,
                 ),
-                commit_count=count,
-                commits=commits,
+                commit_count=news.count,
+                commits=news.commits,
                 changes=tuple(Change(d.status, shown(d.path)) for d in changed),
                 overwrites=losses.overwrites(
                     self.store, own.id, candidate, tree, lost, access=self._to
@@ -162,8 +168,11 @@ class Planner:
         self.store.complete(self._from, tip.id, base=own.id)
         wanted = self._with_own(tip.tree, own, only_present=True)
         declared = self._with_own(tip.tree, own)
-        # "None" is believed after a full walk only; git would merge as if they were unrelated.
-        forward = self.store.merge_base(own.id, tip.id) == own.id
+        base = self.store.merge_base(own.id, tip.id)
+        unrelated = self._unrelated() if base is None else None
+        if unrelated:
+            return unrelated
+        forward = base == own.id
         if forward and declared == tip.tree:
             return _Result(tip.id, tip.tree, tip.tree)
         if self.target.merge.policy is Policy.FF_ONLY:
@@ -182,12 +191,11 @@ class Planner:
         tree = self._with_own(merged.tree, own)
         settled = set(merged.overwrites)
         if self.target.merge.policy is Policy.EXACT:
-            settled = self._own_changes(own, tip)
+            settled = self._own_changes(own, base)
         return _Result(self._commit(tree, [own.id, tip.id], own, tip), tree, declared, settled)
 
-    def _own_changes(self, own: Commit, tip: Commit) -> set[bytes]:
+    def _own_changes(self, own: Commit, base: str | None) -> set[bytes]:
         """Return the paths that the target changed since it had the upstream's last."""
-        base = self.store.merge_base(own.id, tip.id)
         before = self.store.commit(base).tree if base else None
         return {d.path for d in self.store.differences(before, own.tree)}
 

@@ -67,46 +67,18 @@ def consider(
             f"{upstream.name} has no branch {upstream.branch}",
             f"push to it first, or mend workspaces.{upstream.name}.branch",
         )
+    if commit is None and (base.commit, tip.commit) in _contained:
+        return NothingToDo(target.name, str(base.commit), tip.commit)
     _bring(project, [(upstream, tip.commit), (target, base.commit)], store)
-    waiting = _waiting(target, upstream, base.commit, tip.commit, commit=commit, store=store)
-    if not isinstance(waiting, list):
-        return waiting
     planner = Planner(project, target, upstream, base, tip.commit, store, allow)
-    refused = planner.refused()
-    if refused:
-        return refused
-    judged = _judge(project, target, upstream, waiting, store=store, book=book, override=override)
-    if isinstance(judged, Held):
-        return judged
-    planned = planner.plan(judged.commit)
-    if isinstance(planned, Plan):
-        return Ready(planned, judged.verdicts, judged.evidence, judged.override)
-    return planned
+    return _decide(planner, commit, book=book, override=override)
 
 
-def _bring(project: Project, heads: Sequence[tuple[Workspace, str | None]], store: Store) -> None:
-    """Bring heads into the cache, where they are not there yet."""
-    commits = [commit for _, commit in heads if commit]
-    if store.has(*commits):
-        return
-    for workspace, commit in heads:
-        if commit:
-            # Where the target has a base, its server has nearly all contents already.
-            partly = len(commits) == len(heads)
-            access = Access.of(project, workspace)
-            store.fetch(access, workspace.branch, commit, without_blobs=partly)
-
-
-def _waiting(
-    target: Workspace,
-    upstream: Workspace,
-    base: str | None,
-    tip: str,
-    *,
-    commit: str | None,
-    store: Store,
-) -> list[str] | NothingToDo | Rejected:
-    """Return what could be promoted, newest first, or only the `commit` that was named."""
+def _decide(
+    planner: Planner, commit: str | None, *, book: EvidenceBook, override: Override | None
+) -> Considered:
+    target, upstream, store = planner.target, planner.upstream, planner.store
+    base, tip = planner.base.commit, planner.tip
     if commit is not None and not is_on(store, tip, commit):
         return Rejected(
             target.name,
@@ -114,12 +86,53 @@ def _waiting(
             "name the full id of a commit that is on it",
         )
     wanted = commit or tip
-    waiting = store.missing_from(base, wanted, limit=CANDIDATES)
-    if waiting:
-        return [commit] if commit else waiting
+    news = store.log(base, wanted, limit=CANDIDATES)
+    if not news.count:
+        return _nothing_to_do(target, base, tip, wanted, store)
+    refused = planner.refused()
+    if refused:
+        return refused
+    candidates = [commit] if commit else store.heads_in(news, base, limit=CANDIDATES)
+    judged = _judge(planner, candidates, book=book, override=override)
+    if isinstance(judged, Held):
+        return judged
+    planned = planner.plan(judged.commit, news if judged.commit == wanted else None)
+    if isinstance(planned, Plan):
+        return Ready(planned, judged.verdicts, judged.evidence, judged.override)
+    return planned
+
+
+_contained: set[tuple[str | None, str]] = set()
+"""Pairs of commits of which the first contains the second: that never changes, so that looking again
+and again costs nothing but the look-up."""
+
+_MANY_PAIRS = 10_000
+
+
+def _nothing_to_do(
+    target: Workspace, base: str | None, tip: str, wanted: str, store: Store
+) -> NothingToDo:
     assert base  # what lacks nothing is not empty
     # Also when an older commit was named: what the target has is what counts.
-    return NothingToDo(target.name, base, tip if store.contains(base, tip) else wanted)
+    if not store.contains(base, tip):
+        return NothingToDo(target.name, base, wanted)
+    if len(_contained) > _MANY_PAIRS:
+        _contained.clear()
+    _contained.add((base, tip))
+    return NothingToDo(target.name, base, tip)
+
+
+def _bring(project: Project, heads: Sequence[tuple[Workspace, str | None]], store: Store) -> None:
+    """Bring heads into the cache, where they are not there yet."""
+    commits = [commit for _, commit in heads if commit]
+    if store.has(*commits):
+        return
+    # Where the target has a base, its server has nearly all contents already.
+    partly = len(commits) == len(heads)
+    for workspace, commit in heads:
+        if commit:
+            access = Access.of(project, workspace)
+            store.fetch(access, workspace.branch, commit, without_blobs=partly)
 
 
 def agreed(considered: Considered, digest: str | None) -> Considered:
@@ -211,21 +224,19 @@ class _Judged:
 
 
 def _judge(
-    project: Project,
-    target: Workspace,
-    upstream: Workspace,
+    planner: Planner,
     candidates: Sequence[str],
     *,
-    store: Store,
     book: EvidenceBook,
     override: Override | None,
 ) -> _Judged | Held:
     """Let the gate choose among the candidates, which are newest first."""
+    project, target, upstream = planner.project, planner.target, planner.upstream
     environment = project.evidence_environment(target)
     if environment is None:
         return _Judged(candidates[0])
     claimed = book.find(project.name, upstream.name, environment, candidates)
-    trees = {c.id: c.tree for c in store.commits(sorted({e.commit for e in claimed}))}
+    trees = {c.id: c.tree for c in planner.store.commits(sorted({e.commit for e in claimed}))}
     # Evidence about another tree than the commit's is no evidence about the commit.
     found = [evidence for evidence in claimed if evidence.tree == trees[evidence.commit]]
     verdict = gate.evidence_verdict(

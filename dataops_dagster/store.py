@@ -92,6 +92,14 @@ class Difference:
     after: Entry | None
 
 
+@dataclass(frozen=True)
+class News:
+    """Commits that one side lacks: how many there are, and the newest of them."""
+
+    count: int
+    commits: tuple[Commit, ...]
+
+
 class _CacheBroken(ToolError):  # noqa: N818  # its name is what happened
     """The cache was broken; a new one is in its place."""
 
@@ -295,24 +303,30 @@ class Store:
         pairs = (line.partition(": ") for line in lines)
         return {key: value for key, colon, value in pairs if colon}
 
-    def missing_from(self, base: str | None, tip: str, *, limit: int) -> list[str]:
-        """Return ids of at most `limit` heads that `tip`'s branch had since `base`, newest first.
-
-        Those are its first parents; what was merged into it was no head of its own.
-        """
-        exclude = [f"^{base}"] if base else []
-        return self.text(
-            "rev-list", "--topo-order", f"--max-count={limit}", "--first-parent", tip, *exclude
-        ).split()
-
-    def log(self, base: str | None, tip: str, *, limit: int) -> tuple[int, tuple[Commit, ...]]:
-        """Return how many commits of `tip` `base` lacks, and the newest `limit` of them."""
+    def log(self, base: str | None, tip: str, *, limit: int) -> News:
+        """Return what `tip` has that `base` lacks: how many commits, and the newest `limit`."""
         exclude = [f"^{base}"] if base else []
         newest = self._log("--topo-order", f"--max-count={limit + 1}", tip, *exclude)
         count = len(newest)
         if count > limit:
             count = int(self.text("rev-list", "--count", tip, *exclude))
-        return count, newest[:limit]
+        return News(count, newest[:limit])
+
+    def heads_in(self, news: News, base: str | None, *, limit: int) -> list[str]:
+        """Return the heads that the branch had since `base`, newest first, at most `limit`.
+
+        Those are its first parents; what was merged into it was no head of its own.
+        """
+        tip = news.commits[0].id
+        if news.count > len(news.commits):
+            exclude = [f"^{base}"] if base else []
+            options = ("--topo-order", "--first-parent", f"--max-count={limit}")
+            return self.text("rev-list", *options, tip, *exclude).split()
+        parents = {commit.id: commit.parents for commit in news.commits}
+        heads = [tip]
+        while parents[heads[-1]] and parents[heads[-1]][0] in parents:
+            heads.append(parents[heads[-1]][0])
+        return heads
 
     def contains(self, tip: str, commit: str) -> bool:
         """Say whether `commit` is `tip` or an ancestor of it."""
