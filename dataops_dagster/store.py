@@ -30,7 +30,7 @@ from dataops_dagster.git import (
     object_id,
 )
 from dataops_dagster.model import Change, Commit
-from dataops_dagster.remotes import Remote, Wanted
+from dataops_dagster.remotes import Remote, Wanted, command
 from dataops_dagster.settings import Project
 from dataops_dagster.text import inert
 
@@ -204,12 +204,13 @@ class Store:
 
     def fetch_tags(self, access: Access, prefix: str) -> None:
         """Bring the tags below `prefix` into the cache, and drop those that are gone."""
-        refspec = f"+{prefix}/*:{prefix}/*"
-        options = ("--quiet", "--no-tags", "--no-write-fetch-head", "--prune")
         with self._locked():
-            self.git(
-                *("fetch", *options, "--end-of-options", access.url, refspec),
-                access=access,
+            command.fetch(
+                self.git,
+                access,
+                f"+{prefix}/*:{prefix}/*",
+                "--prune",
+                partial=self.is_partial,
                 seconds=self.seconds,
             )
 

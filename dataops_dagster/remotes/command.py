@@ -21,13 +21,16 @@ def refs(access: Access, prefixes: tuple[str, ...], seconds: float) -> dict[str,
     return {name: id_ for id_, _, name in pairs}
 
 
-def fetch(git: Git, access: Access, source: str, *, partial: bool, seconds: float) -> None:
+def fetch(
+    git: Git, access: Access, source: str, *options: str, partial: bool, seconds: float
+) -> None:
     """Bring what `source` names, with its history, into a repository, by `git fetch`.
 
     Leaves nothing out: an old server may not give later what it left out.
     """
     git(
-        *("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--end-of-options"),
+        *("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", *options),
+        "--end-of-options",
         PROMISOR if partial else access.url,
         source,
         access=access,
