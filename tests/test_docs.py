@@ -243,7 +243,8 @@ def test_every_key_of_the_configuration_is_explained():
     parts = config.schema()["$defs"]
     for name in ("Workspace", "CommandStep", "MeltanoStep"):
         assert set(parts[name]["properties"]) <= told
-    assert {f"gate.{key}" for key in parts["Gate"]["properties"]} <= told
+    for name in ("Gate", "Merge"):
+        assert {f"{name.lower()}.{key}" for key in parts[name]["properties"]} <= told
     assert {f"automation.{key}" for key in parts["Automation"]["properties"]} <= told
 
 
@@ -272,6 +273,7 @@ def test_every_metadata_key_is_explained():
 
 def test_every_module_is_in_the_architecture():
     package = ROOT / "dataops_dagster"
-    modules = [*package.glob("*.py"), *(package / "orchestration").glob("*.py")]
+    folders = (package, package / "orchestration", package / "remotes")
+    modules = [module for folder in folders for module in folder.glob("*.py")]
     told = {Path(word).name for word in first_cells("architecture.md")}
     assert {path.name for path in modules if path.name != "__init__.py"} <= told
