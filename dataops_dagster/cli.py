@@ -39,7 +39,7 @@ from dataops_dagster.model import (
     Rejected,
     Verdict,
 )
-from dataops_dagster.plan import as_data, overwritten, reason_of
+from dataops_dagster.plan import as_data, is_digest, overwritten, reason_of
 from dataops_dagster.settings import Project, Workspace
 from dataops_dagster.store import store_of
 from dataops_dagster.text import one_line
@@ -149,7 +149,9 @@ def main(ctx: click.Context, paths: tuple[Path, ...], *, as_json: bool) -> None:
 
 
 _target = click.argument("target")
-_commit = click.option("--commit", help="An upstream commit.  [default: the newest the gate takes]")
+_commit = click.option(
+    "--commit", help="An upstream commit, by its full id.  [default: the newest the gate takes]"
+)
 _allow = click.option(
     "--allow",
     multiple=True,
@@ -295,6 +297,10 @@ def promote(
     project, workspace = session.target(target)
     if override is not None and not one_line(override):
         raise ConfigError.at("--override", "is empty", "say why the gate may be passed over")
+    if digest is not None and not is_digest(digest):
+        raise ConfigError.at(
+            "--plan", "is no plan's digest", "copy it from `dataops plan`: sha256:…"
+        )
     decision = Override(one_line(override)) if override else None
     asked = _Asked(commit, decision, tuple(map(Allowance, allow)))
     if dry_run:
@@ -401,7 +407,8 @@ def _shown(answer: Considered | Answer) -> Iterator[Table | str]:
         answer = answer.ready
     if isinstance(answer, Ready):
         yield from _plan_tables(answer.plan)
-        yield _verdict_table(answer.verdicts)
+        if answer.verdicts:
+            yield _verdict_table(answer.verdicts)
         yield f"equality: {answer.plan.equality.value}\nplan: {answer.plan.digest}"
     elif isinstance(answer, Held):
         yield _verdict_table(answer.verdicts)

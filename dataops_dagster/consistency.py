@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dataops_dagster import urls
-from dataops_dagster.settings import Merge, Policy, Project, Workspace
+from dataops_dagster.settings import Merge, ModifyDelete, Policy, Project, Workspace
 
 Place = tuple[str, str]
 """A repository, spelling differences aside, and a branch."""
@@ -79,7 +79,14 @@ def _upstream(project: Project, workspace: Workspace) -> Iterator[Mistake]:
     else:
         if workspace.gate:
             yield from _gate(project, workspace)
-        if workspace.keep and workspace.merge.policy is Policy.FF_ONLY:
+        merge = workspace.merge
+        if merge.modify_delete is ModifyDelete.UPSTREAM and merge.policy is not Policy.THEIRS:
+            yield Mistake(
+                (*at, "merge", "modify_delete"),
+                f"has no meaning where the policy is {merge.policy.value}",
+                "remove it, or choose the policy theirs",
+            )
+        if workspace.keep and merge.policy is Policy.FF_ONLY:
             yield Mistake(
                 (*at, "keep"),
                 "nothing can be kept where the policy is ff_only",

@@ -49,10 +49,10 @@ def overwrites(
     sides = _Sides(store, ours, store.commit(ours).tree, theirs, result, access)
     before = _former_names(sides, paths)
     found = []
-    for number, path in enumerate(paths):
-        lines = _lost(sides, before.get(path, path), path) if number < _FILES else []
+    for path in paths[:_FILES]:
+        lines = _lost(sides, before.get(path, path), path)
         found.append(Overwrite(shown(path), len(lines), tuple(lines[:_LINES])))
-    return tuple(found)
+    return (*found, *(Overwrite(shown(path), None) for path in paths[_FILES:]))
 
 
 def _former_names(sides: _Sides, paths: Iterable[bytes]) -> dict[bytes, bytes]:

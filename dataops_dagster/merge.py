@@ -1,4 +1,4 @@
-"""Merge two commits as `git merge -X theirs` would, without a work tree; writes only objects.
+"""Merge two commits as git would, by a policy and without a work tree; writes only objects.
 
 What no merge of contents settles is reported with its paths: never a half-merged anything.
 """
@@ -56,7 +56,8 @@ def merge(
         else:
             last = _merge_in_index(store, ours, theirs, access)
     settled = _settled(last.unmerged, how.modify_delete if lenient else ModifyDelete.REFUSE)
-    if settled is None or (not last.clean and not last.unmerged):
+    nameless = not last.clean and not last.unmerged
+    if settled is None or first.structural or nameless:
         # Conflicts about folders leave no path unmerged; only the first try's messages name them.
         paths = first.structural or last.unmerged or first.unmerged
         return Unmerged(tuple(sorted({shown(path) for path in paths})))
@@ -124,7 +125,7 @@ def _merge_in_index(store: Store, ours: str, theirs: str, access: Access | None)
             "GIT_DIR": folder,
             "GIT_WORK_TREE": str(scratch / "tree"),
             "GIT_OBJECT_DIRECTORY": str(store.folder / "objects"),
-            **identity("dataops", 0),
+            **identity("dataops", 0),  # nothing is committed, but git asks who would
         }
 
         def run(*arguments: str, **options: object) -> process.Completed:

@@ -118,14 +118,14 @@ class DroppedLine:
 
 @dataclass(frozen=True)
 class Overwrite:
-    """A path that a promotion settles for the upstream.
+    """A path where a promotion takes the upstream's side.
 
-    `line_count` lines of the target's are lost, `lines` are the first of them; none for binary
-    files, and where only deletions of the target's are undone.
+    `line_count` of the target's own lines are lost, `lines` are the first of them. No line is lost
+    in binary files, or where the target had only deleted some; None says that nobody looked.
     """
 
     path: str
-    line_count: int = 0
+    line_count: int | None = 0
     lines: tuple[DroppedLine, ...] = ()
 
 
@@ -149,8 +149,8 @@ class Plan:
     """What a promotion would do, computed without writing to any workspace.
 
     `base` is the target's head that the plan was made for, None for a branch yet to be made.
-    `commits` are the newest of `commit_count`, `overwrites` the conflicts that were settled for the
-    upstream, `keeps` what the tested upstream's tree does not have like this; `tag` is what will
+    `commits` are the newest of `commit_count`, `overwrites` the paths where the target loses something,
+    `keeps` what the tested upstream's tree does not have like this; `tag` is what will
     record the release.
     """
 
@@ -239,7 +239,7 @@ _PATHS = 10
 
 @dataclass(frozen=True)
 class Conflicted:
-    """No: one side deleted or replaced what the other changed; a person must decide."""
+    """No: both sides changed the same, and the policy does not settle it; a person must decide."""
 
     target: str
     upstream_commit: str
@@ -248,7 +248,10 @@ class Conflicted:
     @property
     def hint(self) -> str:
         """What a person can do."""
-        return f"make the same change on both sides, or delete the paths in {self.target} too"
+        return (
+            f"make these paths in {self.target} what they are to be in its upstream, or choose another"
+            f" workspaces.{self.target}.merge"
+        )
 
     @property
     def reason(self) -> str:

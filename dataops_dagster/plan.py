@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -51,6 +52,11 @@ def _digest(plan: Plan) -> str:
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
 
+def is_digest(text: str) -> bool:
+    """Say whether `text` could name a plan."""
+    return bool(re.fullmatch(r"sha256:[0-9a-f]{64}", text))
+
+
 def commit_message(*, project: str, upstream: str, target: str, upstream_commit: Commit) -> str:
     """Return the promotion commit's message; it may depend on the promotion's inputs only."""
     return (
@@ -80,7 +86,7 @@ def moment(*commits: Commit) -> int:
 def overwritten(overwrite: Overwrite) -> list[tuple[str, str, str, str]]:
     """Return rows of path, line, commit and author that tell what a path loses."""
     rows = [(overwrite.path, line.text, line.commit[:12], line.author) for line in overwrite.lines]
-    more = overwrite.line_count - len(rows)
+    more = (overwrite.line_count or 0) - len(rows)
     if more:
         rows.append((overwrite.path, f"… and {more} more lines", "", ""))
     return rows or [(overwrite.path, "(no line of the target's own)", "", "")]

@@ -56,7 +56,8 @@ def consider(
     """Find what could be promoted into `target` now, ask its gate, and plan it.
 
     Writes to no workspace. Without `commit` the candidate is the newest upstream commit that the
-    gate accepts; `allow` names what would be refused otherwise. Raises `DataOpsError` when a server or a tool fails.
+    gate accepts; `allow` names what would be refused otherwise. Raises `DataOpsError` when a server
+    or a tool fails.
     """
     upstream = project.upstream_of(target)
     heads = heads or look_up_all(project, [target.name, upstream.name])
@@ -142,7 +143,7 @@ def agreed(considered: Considered, digest: str | None) -> Considered:
     return Rejected(
         considered.plan.target,
         f"the world moved: what would be published now is the plan {considered.plan.digest}",
-        "look at it with `plan`; naming a commit too keeps newer ones out of it",
+        "look at the plan anew; naming its commit too keeps newer ones out of it",
     )
 
 

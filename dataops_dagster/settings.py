@@ -148,7 +148,7 @@ class Merge(Settings):
         default=Policy.THEIRS,
         strict=False,
         description="theirs: the upstream wins conflicts; exact: the target's tree becomes the"
-        " upstream's; fail_on_conflict; ff_only",
+        " upstream's; fail_on_conflict: refuse any; ff_only: refuse what is no fast-forward",
     )
     modify_delete: ModifyDelete = Field(
         default=ModifyDelete.REFUSE,

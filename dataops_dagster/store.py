@@ -58,6 +58,7 @@ _MOVED = re.compile(
     r"stale info|non-fast-forward|fetch first|already exists|cannot lock ref"
     r"|failed to (update|lock)|incorrect old value|atomic transaction failed"
 )
+_OLD_DEFECT = re.compile(r"badTimezone|missingSpaceBeforeDate|zeroPaddedFilemode")
 # What git says of a cache that a crash or a disk left broken, or locked by a process that is gone.
 _BROKEN = re.compile(
     r"not a git repository: |\.lock': File exists|object file \S+ is empty|is corrupt"
@@ -234,38 +235,54 @@ class Store:
 
     def _fetch(self, access: Access, wanted: Wanted, ref: str) -> None:
         """Bring a branch's tip, and keep it by `ref`."""
-        (tip,) = wanted.ids
         with self._locked():
-            tips = self._tips()
-            # What is new on a branch that we know is needed whole: it will be pushed on.
-            asked = dataclasses.replace(
-                wanted,
-                haves=self._known(tips, ref),
-                without_blobs=wanted.without_blobs and ref not in tips,
-            )
-            self._remote(access).fetch(
-                self.git, asked, partial=self.is_partial, seconds=self.seconds
-            )
             try:
-                self.git("update-ref", ref, tip)
+                self._bring(access, wanted, ref)
             except ToolError as error:
-                if "nonexistent object" not in error.tail:
+                if not (self.is_partial and _OLD_DEFECT.search(error.tail)):
                     raise
-                problem = f"{wanted.branch} no longer contains {tip}"
-                what = f"fetching from {access.where}"
-                raise ToolError(what, None, problem, retryable=True) from None
-
+                # git cannot overlook old defects where contents were left out, only in a whole.
+                self._make()
+                self._whole.touch()
+                self._bring(access, wanted, ref)
+            self._keep(ref, wanted, access)
             self._tidy()
 
+    def _bring(self, access: Access, wanted: Wanted, ref: str) -> None:
+        tips = self._tips()
+        # What is new on a branch that we know is needed whole: it will be pushed on.
+        partly = wanted.without_blobs and ref not in tips and not self._whole.exists()
+        asked = dataclasses.replace(wanted, haves=self._known(tips, ref), without_blobs=partly)
+        self._remote(access).fetch(self.git, asked, partial=self.is_partial, seconds=self.seconds)
+
+    @property
+    def _whole(self) -> Path:
+        """What tells that nothing may be left out of this cache."""
+        return self.folder / "whole"
+
+    def _keep(self, ref: str, wanted: Wanted, access: Access) -> None:
+        (tip,) = wanted.ids
+        try:
+            self.git("update-ref", ref, tip)
+        except ToolError as error:
+            if "nonexistent object" not in error.tail:
+                raise
+            problem = f"{wanted.branch} no longer contains {tip}"
+            what = f"fetching from {access.where}"
+            raise ToolError(what, None, problem, retryable=True) from None
+
     def _tidy(self) -> None:
-        """Pack what many fetches left, where that would slow down every look-up."""
+        """Pack what many fetches left, and index a long history, where that speeds up every look."""
         objects = self.folder / "objects"
         # git's own measure: one of 256 folders tells of all of them.
         loose, packs = objects / _SAMPLE, list((objects / "pack").glob("*.pack"))
         many = loose.is_dir() and len(list(loose.iterdir())) > _LOOSE_IN_SAMPLE
-        if many or len(packs) > _PACKS:
-            with contextlib.suppress(ToolError):  # the next fetch tries again
+        indexed = (objects / "info" / "commit-graph").exists()
+        with contextlib.suppress(ToolError):  # the next fetch tries again
+            if many or len(packs) > _PACKS:
                 self.git("gc", "--quiet", seconds=self.seconds)
+            elif packs and not indexed:
+                self.git("commit-graph", "write", "--reachable", seconds=self.seconds)
 
     def _remote(self, access: Access) -> Remote:
         return Remote(access, str(self.folder))

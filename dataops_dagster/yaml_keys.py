@@ -255,13 +255,14 @@ def _place(
     parent = present[-1].value if present else merged.root
     missing = wanted[len(present)]
     if parent.children and not parent.flow:
-        earlier = [key.value for key in missing.mapping.keys[: missing.index]]
-        shared = [n for value in reversed(earlier) for n in parent.find(value)]
-        index = shared[0] if shared else len(parent.keys) - 1
-        beside = _Entry(merged, parent, index if earlier else 0)
-        if earlier:
-            return beside.end, beside.end, beside.column, line_end, ""
-        return beside.line, beside.line, beside.column, "", line_end
+        if not missing.index:
+            first = _Entry(merged, parent, 0)
+            return first.line, first.line, first.column, "", line_end
+        places = {key.value: n for n, key in enumerate(parent.keys)}
+        earlier = (key.value for key in reversed(missing.mapping.keys[: missing.index]))
+        shared = next((places[name] for name in earlier if name in places), len(parent.keys) - 1)
+        before = _Entry(merged, parent, shared)
+        return before.end, before.end, before.column, line_end, ""
     if present:
         above = present[-1]
         if above.mapping.flow or not _EMPTY.fullmatch(merged.source(parent)):
@@ -319,10 +320,10 @@ def _without(node: _Node, path: _Path) -> _Node | None:
         return None
     if node.kind != "mapping":
         return node
-    children: list[_Node] = []
-    for n, (key, value) in enumerate(zip(node.keys, node.children[1::2], strict=True)):
-        rest = _without(value, path[1:]) if n in node.find(path[0]) else value
-        children += (key, rest) if rest else ()
+    children = [*node.children]
+    for n in reversed(node.find(path[0])):
+        rest = _without(node.children[2 * n + 1], path[1:])
+        children[2 * n : 2 * n + 2] = (node.children[2 * n], rest) if rest else ()
     return replace(node, children=tuple(children)) if children else None
 
 

@@ -47,7 +47,7 @@ def of_plan(plan: Plan) -> dict[str, Any]:
         "dataops/commits": plan.commit_count,
         "dataops/files_changed": len(plan.changes),
         "dataops/files_overwritten": len(plan.overwrites),
-        "dataops/lines_overwritten": sum(o.line_count for o in plan.overwrites),
+        "dataops/lines_overwritten": sum(o.line_count or 0 for o in plan.overwrites),
         "dataops/files_kept": len(plan.keeps),
         "dataops/commit_list": table(
             ("commit", "author", "subject"),

@@ -27,6 +27,7 @@ from dataops_dagster.model import (
     Rejected,
 )
 from dataops_dagster.orchestration import metadata, naming, records
+from dataops_dagster.plan import is_digest
 from dataops_dagster.settings import Project, Workspace
 from dataops_dagster.store import store_of
 from dataops_dagster.text import one_line
@@ -117,6 +118,11 @@ def fetch_op(project: Project, target: Workspace) -> dg.OpDefinition:
             known = ", ".join(allowance.value for allowance in Allowance)
             raise dg.Failure(
                 f"allow: there is no {', '.join(unknown)} to allow\nhint: name {known}",
+                allow_retries=False,
+            )
+        if config.plan is not None and not is_digest(config.plan):
+            raise dg.Failure(
+                "plan: is no plan's digest\nhint: copy it from a dry run: sha256:…",
                 allow_retries=False,
             )
         pinned = {

@@ -1,7 +1,7 @@
 """How repositories are reached: look up refs, fetch into a cache, push by compare-and-swap.
 
-The fast way asks git's server programs ourselves (`wire`), over http or on this machine; git's own
-commands do the same over ssh, and for servers that speak no protocol v2.
+Over http and on this machine we speak to git's server programs ourselves (`wire`); over ssh, and to
+servers that speak no protocol v2, git's own commands do.
 """
 
 from __future__ import annotations
@@ -169,11 +169,14 @@ class Remote:
         """
         refs = tuple(updates)
 
+        def plain() -> Report:
+            return command.push(git, self.access, updates, seconds=seconds)
+
         def ask(service: Service) -> Report:
             with closing(service.advertise(_RECEIVE, seconds)) as answer:
                 offered = wire.capabilities(answer)
             if not offered.keys() >= set(wire.PUSH_CAPABILITIES):
-                raise wire.Unspoken
+                return plain()  # git says what is missing
             with tempfile.TemporaryFile(dir=self._scratch) as request:
                 request.write(wire.push_request(updates))
                 request.flush()
@@ -189,9 +192,7 @@ class Remote:
                 with closing(service.call(_RECEIVE, request, seconds)) as told:
                     return wire.report(told, refs)
 
-        return self._asked(
-            ask, lambda: command.push(git, self.access, updates, seconds=seconds), seconds
-        )
+        return self._asked(ask, plain, seconds)
 
     # --- how ----------------------------------------------------------------------------------
 
@@ -212,9 +213,13 @@ class Remote:
                 "the repository is shallow: it lacks a part of its history",
                 hint="run `git fetch --unshallow` in it",
             ) from None
-        except (wire.ServerRefused, wire.Unspoken) as answer:
-            if self._speaks(service, seconds) and isinstance(answer, wire.ServerRefused):
-                raise self._error(str(answer), retryable=bool(_GONE.search(str(answer)))) from None
+        except wire.ServerRefused as refused:
+            if self._speaks(service, seconds):
+                retryable = bool(_GONE.search(str(refused)))
+                raise self._error(str(refused), retryable=retryable) from None
+        except wire.Unspoken:
+            if self._speaks(service, seconds):
+                raise self._error("its answer broke off, or is not git's", retryable=True) from None
         _plain.add(self.access.url)
         self._service = None
         return plain()

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Mapping
 from typing import IO, Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies_environment, proxy_bypass
 
 import urllib3
@@ -220,7 +220,11 @@ class _TlsPool(urllib3.HTTPSConnectionPool):
 def _connections(_pid: int, proxy: str) -> urllib3.PoolManager:
     """Return this process's open connections; one that forks must not share them."""
     options: dict[str, Any] = {"num_pools": _CONNECTIONS, "maxsize": _CONNECTIONS}
-    manager = urllib3.ProxyManager(proxy, **options) if proxy else urllib3.PoolManager(**options)
+    manager = urllib3.PoolManager(**options)
+    if proxy:
+        login = urlsplit(proxy).netloc.rpartition("@")[0]
+        headers = urllib3.make_headers(proxy_basic_auth=unquote(login)) if login else None
+        manager = urllib3.ProxyManager(proxy, proxy_headers=headers, **options)
     manager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
     return manager
 

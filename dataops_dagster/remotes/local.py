@@ -39,7 +39,7 @@ class LocalService:
         done = process.run(
             ["git", program.removeprefix("git-"), "--stateless-rpc", *options, self.path],
             # The server's side: the repository's own settings and hooks hold, as they would for
-            # anybody's push, and nothing of ours does.
+            # anybody's push.
             env=process.environment((), _ENVIRONMENT),
             cwd=Path("/"),
             stdin=request,
