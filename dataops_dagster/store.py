@@ -293,11 +293,15 @@ class Store:
         return dict(line.split(" ") for line in listed.split("\n") if line)
 
     def _known(self, tips: dict[str, str], ref: str) -> list[str]:
-        """Return ids whose history we have: all tips, and what came before the one of `ref`."""
-        before = []
-        if ref in tips:
-            limit = f"--max-count={_HAVES}"
-            before = self.text("rev-list", "--first-parent", limit, tips[ref]).split()
+        """Return ids whose history we have: all tips, and what came before them.
+
+        Before the one of `ref`, if that was fetched before: another server may lack others' tips.
+        """
+        nearest = [tips[ref]] if ref in tips else list(tips.values())
+        if not nearest:
+            return []
+        limit = f"--max-count={_HAVES}"
+        before = self.text("rev-list", "--first-parent", limit, *nearest).split()
         return list(dict.fromkeys([*tips.values(), *before]))
 
     def commit(self, id_: str) -> Commit:

@@ -237,8 +237,6 @@ def _removal(trail: list[_Entry], name: str) -> _Edit:
     text = entry.file.text
     if entry.mapping.flow:
         raise Unkeepable(f"{name} cannot be removed from a flow mapping (braces)")
-    if entry.mapping.find(_MERGE_KEY):
-        raise Unkeepable(f"{name} cannot be removed: a merge key ({_MERGE_KEY}) may have it, too")
     _refuse_shared_anchors(trail, (entry.key, entry.value), name)
     start, end = entry.line, text.find("\n", entry.end) + 1 or len(text)
     if len(entry.mapping.keys) > 1 or len(trail) == 1:
@@ -355,7 +353,7 @@ def _read(name: str, text: str) -> _File:
     documents = levels[0]
     if len(documents) > 1:
         raise Unkeepable(f"{name} has several documents")
-    root = documents[0] if documents and not documents[0].empty else _Node("mapping")
+    root = documents[0] if documents else _Node("mapping")
     _refuse_odd_anchors(name, root)
     return _File(name, text, root)
 
