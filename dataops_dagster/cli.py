@@ -11,9 +11,8 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import click
 from rich.console import Console
@@ -29,6 +28,8 @@ from dataops_dagster.model import (
     Answer,
     Conflicted,
     Considered,
+    Evidence,
+    EvidenceBook,
     Held,
     NothingToDo,
     Override,
@@ -43,9 +44,6 @@ from dataops_dagster.plan import as_data, is_digest, overwritten, reason_of
 from dataops_dagster.settings import Project, Workspace
 from dataops_dagster.store import store_of
 from dataops_dagster.text import one_line
-
-if TYPE_CHECKING:
-    from dataops_dagster.orchestration.instance import HomeInstance
 
 SAID_NO = 1
 """The exit code when the answer is no; `errors` has the codes of what went wrong."""
@@ -83,12 +81,10 @@ class Session:
         problem = "stands in several projects" if found else "is no workspace with an upstream"
         raise ConfigError.at(f"TARGET {name}", problem, f"name one of {known}")
 
-    @cached_property
-    def book(self) -> HomeInstance:
+    @property
+    def book(self) -> EvidenceBook:
         """Where evidence is looked up, if it is asked for."""
-        from dataops_dagster.orchestration.instance import HomeInstance
-
-        return HomeInstance()
+        return _HomeEvidence()
 
     def show(self, data: Any, *tables: Table | str) -> None:
         """Print one JSON document, or what people read."""
@@ -97,6 +93,18 @@ class Session:
             return
         for item in tables:
             self.out.print(item)
+
+
+class _HomeEvidence:
+    """Imports Dagster, which takes a second, only where a gate asks."""
+
+    def find(
+        self, project: str, workspace: str, environment: str, commits: Sequence[str]
+    ) -> Sequence[Evidence]:
+        """Look it up in the instance of DAGSTER_HOME."""
+        from dataops_dagster.orchestration.instance import HomeInstance
+
+        return HomeInstance().find(project, workspace, environment, commits)
 
 
 class _Command(click.Group):

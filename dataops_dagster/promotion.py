@@ -115,7 +115,7 @@ def _nothing_to_do(
 ) -> NothingToDo:
     assert base  # what lacks nothing is not empty
     # Also when an older commit was named: what the target has is what counts.
-    if not store.contains(base, tip):
+    if wanted != tip and not store.contains(base, tip):
         return NothingToDo(target.name, base, wanted)
     if len(_contained) > _MANY_PAIRS:
         _contained.clear()

@@ -44,7 +44,7 @@ export; these lines, in `info/attributes`, outrank them."""
 EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 _EMAIL = "dataops@localhost"
 _REASON_LINES = 10
-_OWN_REFS = "refs/dataops"
+_OWN_REFS, _PARTIAL_REFS = "refs/dataops", "refs/dataops-partial"
 
 _HAVES = 256
 """How many commits of a branch as last fetched a server is told of: one of them it will know."""
@@ -220,7 +220,7 @@ class Store:
 
         Without `base`, what its own tree needs.
         """
-        if not self.is_partial:
+        if not self.is_partial or (base and not self._left_out(base)):
             return
         limits = [f"^{base}"] if base else ["--no-walk"]
         listed = self.text("rev-list", "--objects", "--missing=print", tip, *limits)
@@ -232,6 +232,10 @@ class Store:
                 self._remote(access).fetch(
                     self.git, wanted, partial=self.is_partial, seconds=self.seconds
                 )
+
+    def _left_out(self, base: str) -> bool:
+        """Say whether a fetch that left contents out brought commits that `base` lacks."""
+        return bool(self.text("for-each-ref", "--count=1", f"--no-merged={base}", _PARTIAL_REFS))
 
     def _fetch(self, access: Access, wanted: Wanted, ref: str) -> None:
         """Bring a branch's tip, and keep it by `ref`."""
@@ -254,6 +258,8 @@ class Store:
         partly = wanted.without_blobs and ref not in tips and not self._whole.exists()
         asked = dataclasses.replace(wanted, haves=self._known(tips, ref), without_blobs=partly)
         self._remote(access).fetch(self.git, asked, partial=self.is_partial, seconds=self.seconds)
+        if partly:
+            self._keep(ref.replace(_OWN_REFS, _PARTIAL_REFS), wanted, access)
 
     @property
     def _whole(self) -> Path:

@@ -14,7 +14,7 @@ from itertools import pairwise
 
 import yaml
 
-SIZE_LIMIT_BYTES = 1_000_000
+SIZE_LIMIT_BYTES = 256_000
 _DEPTH_LIMIT = 100
 _MERGE_KEY = "<<"
 _COLON = re.compile(r"\s*:")

@@ -188,6 +188,9 @@ class Remote:
                     stdin=revisions.encode(),
                     stdout=request,
                     seconds=seconds,
+                    # What an old commit had, and a new one has again, may have been left out.
+                    access=self.access,
+                    lazy=True,
                 )
                 with closing(service.call(_RECEIVE, request, seconds)) as told:
                     return wire.report(told, refs)
