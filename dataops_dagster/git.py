@@ -31,11 +31,12 @@ BOUNDS = {
     "core.deltaBaseCacheLimit": "32m",
     "core.packedGitLimit": "64m",
     "core.packedGitWindowSize": "8m",
+    "gc.bigPackThreshold": "64m",
     "pack.deltaCacheSize": "32m",
     "pack.threads": "2",
     "pack.windowMemory": "32m",
 }
-"""What keeps git's memory small, however large the repository is."""
+"""What keeps git's memory and work small, however large the repository is."""
 
 # Every call gets these; the reasons are in docs/security.md.
 _SETTINGS = {
@@ -193,10 +194,11 @@ class HardenedGit(gitpython.Git):
         if access:
             settings |= {f"protocol.{name}.allow": "always" for name in access.protocols}
         if access and lazy:
-            settings |= {
-                f"remote.{PROMISOR}.url": access.url,
-                f"remote.{PROMISOR}.promisor": "true",
-            }
+            remote = f"remote.{PROMISOR}"
+            settings |= {f"{remote}.url": access.url, f"{remote}.promisor": "true"}
+            # Else git writes it into the cache's own settings, and from then on looks for a server
+            # whenever something is missing.
+            settings[f"{remote}.partialclonefilter"] = "blob:none"
         inherit = ("SSH_AUTH_SOCK", "https_proxy", "HTTPS_PROXY", "no_proxy") if access else ()
         values = {
             "HOME": "/dev/null",

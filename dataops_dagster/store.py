@@ -220,22 +220,27 @@ class Store:
 
         Without `base`, what its own tree needs.
         """
-        if not self.is_partial or (base and not self._left_out(base)):
+        left_out = self._left_out(base) if self.is_partial else []
+        if base and not left_out:
             return
         limits = [f"^{base}"] if base else ["--no-walk"]
         listed = self.text("rev-list", "--objects", "--missing=print", tip, *limits)
         missing = [line[1:] for line in listed.split("\n") if line.startswith("?")]
         if missing:
-            many = len(missing) > _MANY_BLOBS
-            wanted = Wanted([tip] if many else missing)
+            wanted = Wanted([tip] if len(missing) > _MANY_BLOBS else missing)
             with self._locked():
                 self._remote(access).fetch(
                     self.git, wanted, partial=self.is_partial, seconds=self.seconds
                 )
+        if base:
+            # What is still left out is older than `base`, and so are all later bases.
+            for ref in left_out:
+                self.git("update-ref", ref, base)
 
-    def _left_out(self, base: str) -> bool:
-        """Say whether a fetch that left contents out brought commits that `base` lacks."""
-        return bool(self.text("for-each-ref", "--count=1", f"--no-merged={base}", _PARTIAL_REFS))
+    def _left_out(self, base: str | None) -> list[str]:
+        """Return the refs that keep where contents were left out, unless `base` contains it."""
+        limits = [f"--no-merged={base}"] if base else []
+        return self.text("for-each-ref", "--format=%(refname)", *limits, _PARTIAL_REFS).split()
 
     def _fetch(self, access: Access, wanted: Wanted, ref: str) -> None:
         """Bring a branch's tip, and keep it by `ref`."""

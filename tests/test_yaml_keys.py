@@ -593,7 +593,7 @@ def test_a_huge_file_is_refused():
     large = b"id: 11\n" + b"#" * (SIZE_LIMIT_BYTES - 7)
     assert keep(large, b"id: 42\n", [("id",)]) == large.replace(b"11", b"42", 1)
     for files in ((large + b"#", b"id: 42\n"), (b"id: 42\n", large + b"#")):
-        with pytest.raises(Unkeepable, match="is larger than 1000000 bytes"):
+        with pytest.raises(Unkeepable, match="is larger than 256000 bytes"):
             keep(*files, [("id",)])
 
 

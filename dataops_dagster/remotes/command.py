@@ -29,7 +29,7 @@ def fetch(
     Leaves nothing out: an old server may not give later what it left out.
     """
     git(
-        *("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", *options),
+        *("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-filter", *options),
         "--end-of-options",
         PROMISOR if partial else access.url,
         source,
