@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dataops_dagster import git, process
+from dataops_dagster.errors import ToolError
 from dataops_dagster.git import Access, error_of, object_id
 from dataops_dagster.settings import Merge, ModifyDelete, Policy
 from dataops_dagster.store import ATTRIBUTES, Entry, Store, identity, shown
@@ -54,7 +55,12 @@ def merge(
         if git.version_number() >= _OPTION_X_SINCE:
             last = _merge_tree(store, ours, theirs, access, "--strategy-option=theirs")
         else:
-            last = _merge_in_index(store, ours, theirs, access)
+            try:
+                last = _merge_in_index(store, ours, theirs, access)
+            except ToolError as error:
+                # A few merges make git 2.39 abort, by hand too; what conflicts is known by now.
+                if error.code is None or error.code >= 0:
+                    raise
     settled = _settled(last.unmerged, how.modify_delete if lenient else ModifyDelete.REFUSE)
     nameless = not last.clean and not last.unmerged
     if settled is None or first.structural or nameless:

@@ -637,7 +637,7 @@ def test_only_a_git_that_reaches_the_server_gets_the_password(web: Web, tmp_path
     everybody = {p.name.split(".")[0] for p in seen.iterdir()}
     # Whoever reaches the server, or works on contents that the cache may have to ask for.
     assert knowing >= ({"merge-tree"} if web.server.v2 else {"ls-remote", "fetch", "push"})
-    assert not knowing & {"cat-file", "rev-list", "log", "commit-tree", "mktag", "pack-objects"}
+    assert not knowing & {"cat-file", "rev-list", "log", "commit-tree", "mktag", "update-ref"}
     assert len(everybody - knowing) > 3
 
 
