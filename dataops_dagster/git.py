@@ -83,8 +83,26 @@ _LOGIN = re.compile(
     re.IGNORECASE,
 )
 _ABSENT = re.compile(
-    r"not found|does not appear to be a git repository|error: 404|no such file", re.IGNORECASE
+    r"not found|does not appear to be a git repository|error: 404|no such file"
+    r"|is this a git repository|invalid gitfile",
+    re.IGNORECASE,
 )
+_HINTS = {
+    re.compile(r"mismatched (object format|algorithms)|hash algorithm"): (
+        "only repositories of object format sha1 are supported; make it anew with"
+        " `git init --object-format=sha1`"
+    ),
+    re.compile(r"did not send all necessary objects"): (
+        "it may be shallow: run `git fetch --unshallow` in it"
+    ),
+    re.compile(r"redirect|error: 30\d", re.IGNORECASE): (
+        "the server sends us elsewhere: write the URL that it sends to, if it is yours"
+    ),
+    re.compile(r"matches more than one"): (
+        "some ref of it is named like another's full name: remove that one"
+    ),
+}
+"""What git's words mean for the repository that they are about."""
 
 
 Git: TypeAlias = Callable[..., process.Completed]
@@ -231,6 +249,8 @@ def error_of(
         hint = f"check {access.where}.credential, or the ssh key and known_hosts of this user"
     elif access and _ABSENT.search(tail):
         hint = f"check {access.where}.repository"
+    elif access:
+        hint = next((text for said, text in _HINTS.items() if said.search(tail)), "")
     where = f" for {access.where} ({access.url})" if access else ""
     return ToolError(
         f"git {name}{where}",

@@ -98,11 +98,12 @@ class Planner:
     @cached_property
     def _last_release(self) -> str | None:
         """Return the newest release in the target's history; one from before a reset is none."""
-        head = self.base.commit
-        for _, commit in sorted(self.base.releases.items(), reverse=True):
-            if head and (commit == head or is_on(self.store, head, commit)):
-                return commit
-        return None
+        head, released = self.base.commit, set(self.base.releases.values())
+        if head is None or not released:
+            return None
+        if head in released:
+            return head
+        return next((id_ for id_ in self.store.history(head) if id_ in released), None)
 
     def plan(self, candidate: str, news: News | None = None) -> Plan | Rejected | Conflicted:
         """Say what promoting the candidate would do; `news` is what it brings, if that is known."""

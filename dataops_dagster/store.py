@@ -30,7 +30,7 @@ from dataops_dagster.git import (
     object_id,
 )
 from dataops_dagster.model import Change, Commit
-from dataops_dagster.remotes import Remote, Wanted, command
+from dataops_dagster.remotes import NotInPart, Remote, Wanted, command
 from dataops_dagster.settings import Project
 from dataops_dagster.text import inert
 
@@ -44,10 +44,14 @@ export; these lines, in `info/attributes`, outrank them."""
 EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 _EMAIL = "dataops@localhost"
 _REASON_LINES = 10
-_OWN_REFS, _PARTIAL_REFS = "refs/dataops", "refs/dataops-partial"
+# git lets a branch point to commits only.
+_OWN_REFS, _PARTIAL_REFS = "refs/heads/dataops", "refs/heads/dataops-partial"
 
 _HAVES = 256
 """How many commits of a branch as last fetched a server is told of: one of them it will know."""
+
+_HISTORY = 100_000
+"""How far back a branch is looked through."""
 
 _MANY_BLOBS = 20_000
 """More contents than this are not asked for one by one."""
@@ -58,12 +62,15 @@ _MOVED = re.compile(
     r"stale info|non-fast-forward|fetch first|already exists|cannot lock ref"
     r"|failed to (update|lock)|incorrect old value|atomic transaction failed"
 )
-_OLD_DEFECT = re.compile(r"badTimezone|missingSpaceBeforeDate|zeroPaddedFilemode")
 # What git says of a cache that a crash or a disk left broken, or locked by a process that is gone.
 _BROKEN = re.compile(
     r"not a git repository: |\.lock': File exists|object file \S+ is empty|is corrupt"
     r"|bad object|unable to read (tree|sha1 file)|did not receive expected object"
     r"|packfile \S+ (cannot be accessed|index unavailable)|missing (blob|tree|commit)"
+    r"|could not read [0-9a-f]{40}|failed to traverse parents|cannot read commit object"
+    r"|object of unexpected type|unresolved deltas left|failed to unpack tree object"
+    r"|bad config line|unexpected line in",
+    re.IGNORECASE,
 )
 
 
@@ -166,7 +173,7 @@ class Store:
                 error.code,
                 error.tail,
                 retryable=True,
-                hint=f"the cache {self.folder} was broken and is made anew",
+                hint=f"the cache {self.folder} is made anew, in case that is what is broken",
             ) from None
 
     def text(self, *arguments: str, **options: Any) -> str:
@@ -247,13 +254,14 @@ class Store:
         with self._locked():
             try:
                 self._bring(access, wanted, ref)
-            except ToolError as error:
-                if not (self.is_partial and _OLD_DEFECT.search(error.tail)):
-                    raise
-                # git cannot overlook old defects where contents were left out, only in a whole.
+            except NotInPart:
                 self._make()
                 self._whole.touch()
                 self._bring(access, wanted, ref)
+            except ToolError:
+                for leftover in (self.folder / "objects" / "pack").glob("tmp_*"):
+                    leftover.unlink(missing_ok=True)
+                raise
             self._keep(ref, wanted, access)
             self._tidy()
 
@@ -264,7 +272,20 @@ class Store:
         asked = dataclasses.replace(wanted, haves=self._known(tips, ref), without_blobs=partly)
         self._remote(access).fetch(self.git, asked, partial=self.is_partial, seconds=self.seconds)
         if partly:
+            self._prove_history(access, wanted)
             self._keep(ref.replace(_OWN_REFS, _PARTIAL_REFS), wanted, access)
+
+    def _prove_history(self, access: Access, wanted: Wanted) -> None:
+        """Refuse a first fetch that lacks more than contents: git does not check the links then."""
+        try:
+            self._command.command(
+                *("rev-list", "--objects", "--filter=blob:none", "--quiet", *wanted.ids),
+                seconds=self.seconds,
+            )
+        except ToolError as error:
+            self._make()
+            what = f"fetching from {access.where}"
+            raise ToolError(what, None, error.tail, retryable=True) from None
 
     @property
     def _whole(self) -> Path:
@@ -276,11 +297,14 @@ class Store:
         try:
             self.git("update-ref", ref, tip)
         except ToolError as error:
-            if "nonexistent object" not in error.tail:
-                raise
-            problem = f"{wanted.branch} no longer contains {tip}"
             what = f"fetching from {access.where}"
-            raise ToolError(what, None, problem, retryable=True) from None
+            if "nonexistent object" in error.tail:
+                problem = f"{wanted.branch} no longer contains {tip}"
+                raise ToolError(what, None, problem, retryable=True) from None
+            if "non-commit object" in error.tail:
+                problem, hint = f"{wanted.branch} points to no commit", "mend the branch there"
+                raise ToolError(what, None, problem, hint=hint) from None
+            raise
 
     def _tidy(self) -> None:
         """Pack what many fetches left, and index a long history, where that speeds up every look."""
@@ -360,6 +384,10 @@ class Store:
         while parents[heads[-1]] and parents[heads[-1]][0] in parents:
             heads.append(parents[heads[-1]][0])
         return heads
+
+    def history(self, tip: str) -> list[str]:
+        """Return what was on a branch before, newest first: its first parents."""
+        return self.text("rev-list", "--first-parent", f"--max-count={_HISTORY}", tip).split()
 
     def contains(self, tip: str, commit: str) -> bool:
         """Say whether `commit` is `tip` or an ancestor of it."""
@@ -477,6 +505,14 @@ class Store:
         )
         if not report.refused:
             return None
+        if report.refused.keys() < updates.keys():
+            moved_refs = ", ".join(sorted(updates.keys() - report.refused.keys()))
+            raise ToolError(
+                f"publishing to {access.where}",
+                None,
+                f"the server moved {moved_refs} and refused the rest, though asked for all or none",
+                hint="show it what is hidden from pushes (receive.hideRefs), and compare the two",
+            )
         reasons = list(dict.fromkeys(report.refused.values()))
         said = report.said[:_REASON_LINES]
         moved = any(_MOVED.search(reason) for reason in reasons)
@@ -507,7 +543,7 @@ def _commit(record: str) -> Commit:
         tree=tree,
         author=inert(author)[:200],
         subject=inert(subject)[:200],
-        time=int(time),
+        time=int(time) if time.lstrip("-").isdigit() else 0,
         parents=tuple(parents.split()),
     )
 

@@ -495,7 +495,7 @@ def test_a_cache_with_a_broken_head_heals(upstream, store, tmp_path, content):
 
 def test_a_stale_lock_of_a_killed_git_heals(upstream, store):
     store.fetch(access(upstream), "main", upstream.head)
-    (ref,) = (store.folder / "refs" / "dataops").iterdir()
+    (ref,) = (store.folder / "refs" / "heads" / "dataops").iterdir()
     lock = ref.with_name(f"{ref.name}.lock")
     lock.touch()
     os.utime(lock, (0, 0))

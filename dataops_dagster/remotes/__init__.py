@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import IO, Protocol, TypeVar
 
 from dataops_dagster import urls
@@ -28,6 +29,7 @@ _FEW_OBJECTS = 100
 _FSCK = "badTimezone=ignore,missingSpaceBeforeDate=ignore,zeroPaddedFilemode=ignore"
 """What real old histories contain; all else that git's checks name is refused."""
 
+_FSCK_ERROR = re.compile(r"fsck error|badTimezone|missingSpaceBeforeDate|zeroPaddedFilemode")
 _GONE = re.compile(r"not our ref|not valid|no such remote ref")  # between look-up and fetch
 _IN_MEMORY = 1 << 20
 _PACK_HEADER = 12  # "PACK", version, number of objects
@@ -40,8 +42,25 @@ class Service(Protocol):
     def advertise(self, program: str, seconds: float) -> IO[bytes]:
         """Ask what the server can."""
 
-    def call(self, program: str, request: bytes | IO[bytes], seconds: float) -> IO[bytes]:
-        """Send a request to one of git's programs."""
+    def call(
+        self, program: str, request: bytes | IO[bytes], seconds: float, *, is_long: bool = False
+    ) -> IO[bytes]:
+        """Send a request to one of git's programs; an answer that `is_long` has any size."""
+
+
+class NotInPart(ToolError):  # noqa: N818  # its name is what happened
+    """What was fetched in part cannot be checked in part; a whole fetch can."""
+
+
+class _Deadline:
+    """What is left of some seconds: one deadline for all that a call needs."""
+
+    def __init__(self, seconds: float) -> None:
+        self._end = time.monotonic() + seconds
+
+    @property
+    def left(self) -> float:
+        return max(0.1, self._end - time.monotonic())
 
 
 @dataclass(frozen=True)
@@ -83,59 +102,49 @@ class Remote:
         """Look up refs by full name, or by `prefix/*`; an annotated tag's commit is `NAME^{}`."""
         names = tuple(names)
         prefixes = tuple(name.removesuffix("*") for name in names)
+        deadline = _Deadline(seconds)
 
         def ask(service: Service) -> dict[str, str]:
-            with closing(service.call(_UPLOAD, wire.refs_request(prefixes), seconds)) as answer:
+            request = wire.refs_request(prefixes)
+            with closing(service.call(_UPLOAD, request, deadline.left)) as answer:
                 return wire.refs(answer)
 
-        found = self._asked(ask, lambda: command.refs(self.access, prefixes, seconds), seconds)
+        def plain() -> dict[str, str]:
+            return command.refs(self.access, prefixes, deadline.left)
+
+        found = self._asked(ask, plain, deadline)
         return {ref: object_id(id_) for ref, id_ in found.items() if _is_wanted(ref, names)}
 
     def fetch(self, git: Git, wanted: Wanted, *, partial: bool, seconds: float) -> None:
         """Bring objects into a bare repository, checked; raises `ToolError`.
 
-        `partial` says that the repository lacks the contents of some files already.
+        `partial` says that the repository lacks the contents of some files already. Raises
+        `NotInPart` when only a whole repository can take them.
         """
+        deadline = _Deadline(seconds)
 
         def ask(service: Service) -> None:
-            if (
-                wanted.without_blobs
-                and self._filters(service, seconds)
-                and self._fetch(git, service, wanted, partial=True, seconds=seconds)
-            ):
-                return
-            # What cannot be checked in part is fetched whole, and refused if it is bad.
-            whole = replace(wanted, without_blobs=False)
-            self._fetch(git, service, whole, partial=partial, seconds=seconds)
+            in_part = wanted.without_blobs and self._filters(service, deadline)
+            request = wire.fetch_request(wanted.ids, wanted.haves, thin=True, without_blobs=in_part)
+            with tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=self._scratch) as pack:
+                with closing(service.call(_UPLOAD, request, deadline.left, is_long=True)) as answer:
+                    for chunk in wire.pack(answer):
+                        pack.write(chunk)
+                self._ingest(git, pack, partial=partial or in_part, deadline=deadline)
 
         def plain() -> None:
             source = f"refs/heads/{wanted.branch}" if wanted.branch else wanted.ids[0]
-            command.fetch(git, self.access, source, partial=partial, seconds=seconds)
+            command.fetch(git, self.access, source, partial=partial, seconds=deadline.left)
 
-        self._asked(ask, plain, seconds)
+        self._asked(ask, plain, deadline)
 
-    def _fetch(
-        self, git: Git, service: Service, wanted: Wanted, *, partial: bool, seconds: float
-    ) -> bool:
-        request = wire.fetch_request(
-            wanted.ids, wanted.haves, thin=True, without_blobs=wanted.without_blobs
-        )
-        with tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=self._scratch) as pack:
-            with closing(service.call(_UPLOAD, request, seconds)) as answer:
-                for chunk in wire.pack(answer):
-                    pack.write(chunk)
-            return self._ingest(git, pack, wanted, partial=partial, seconds=seconds)
-
-    def _ingest(
-        self, git: Git, pack: IO[bytes], wanted: Wanted, *, partial: bool, seconds: float
-    ) -> bool:
-        """Check a pack's objects and keep them; False when only a whole fetch can be checked."""
+    def _ingest(self, git: Git, pack: IO[bytes], *, partial: bool, deadline: _Deadline) -> None:
+        """Check a pack's objects and keep them."""
         size = pack.tell()
         pack.seek(0)
-        header = pack.read(_PACK_HEADER)
-        count = int.from_bytes(header[8:], "big")
-        if not count:
-            return True
+        count = int.from_bytes(pack.read(_PACK_HEADER)[8:], "big")
+        if size > _PACK_HEADER and not count:
+            return
         if partial:
             # git's own fetch does not look for broken links either where some are to be expected.
             how = ["index-pack", "--stdin", "--fix-thin", "--promisor", "--fsck-objects"]
@@ -144,16 +153,21 @@ class Remote:
         else:
             how = ["index-pack", "--stdin", "--fix-thin", f"--strict={_FSCK}"]
         pack.seek(0)
-        done = git(
-            *how,
-            stdin=pack.read() if size <= _IN_MEMORY else pack,
-            access=self.access if partial else None,
-            lazy=partial,
-            allow=(0, 128) if wanted.without_blobs else (0,),
-            seconds=seconds,
-        )
+        try:
+            done = git(
+                *how,
+                stdin=pack.read() if size <= _IN_MEMORY else pack,
+                access=self.access if partial else None,
+                lazy=partial,
+                seconds=deadline.left,
+            )
+        except ToolError as error:
+            if partial and _FSCK_ERROR.search(error.tail):
+                raise NotInPart(error.command, error.code, error.tail) from None
+            raise
         # Beyond the pack's name it tells of what it could not check: .gitmodules left out.
-        return not wanted.without_blobs or (done.code == 0 and len(done.stdout.splitlines()) <= 1)
+        if partial and len(done.stdout.splitlines()) > 1:
+            raise NotInPart("git index-pack", None, "some .gitmodules is left out")
 
     def push(
         self,
@@ -167,35 +181,52 @@ class Remote:
 
         `has` are ids whose history the server is known to have: nothing of that is sent.
         """
-        refs = tuple(updates)
-
-        def plain() -> Report:
-            return command.push(git, self.access, updates, seconds=seconds)
+        deadline = _Deadline(seconds)
 
         def ask(service: Service) -> Report:
-            with closing(service.advertise(_RECEIVE, seconds)) as answer:
-                offered = wire.capabilities(answer)
-            if not offered.keys() >= set(wire.PUSH_CAPABILITIES):
-                return plain()  # git says what is missing
+            self._require(service, deadline)
             with tempfile.TemporaryFile(dir=self._scratch) as request:
                 request.write(wire.push_request(updates))
                 request.flush()
-                news = [new for _, new in updates.values()]
-                revisions = "".join(f"{id_}\n" for id_ in [*news, *(f"^{id_}" for id_ in has)])
-                git(
-                    *("pack-objects", "--revs", "--stdout", "--thin", "--delta-base-offset"),
-                    *("--sparse", "-q"),
-                    stdin=revisions.encode(),
-                    stdout=request,
-                    seconds=seconds,
-                    # What an old commit had, and a new one has again, may have been left out.
-                    access=self.access,
-                    lazy=True,
-                )
-                with closing(service.call(_RECEIVE, request, seconds)) as told:
-                    return wire.report(told, refs)
+                self._pack(git, [new for _, new in updates.values()], has, request, deadline)
+                with closing(service.call(_RECEIVE, request, deadline.left)) as told:
+                    return wire.report(told, tuple(updates))
 
-        return self._asked(ask, plain, seconds)
+        def plain() -> Report:
+            return command.push(git, self.access, updates, seconds=deadline.left)
+
+        return self._asked(ask, plain, deadline)
+
+    def _require(self, service: Service, deadline: _Deadline) -> None:
+        """Refuse a server that could move one ref without the other, or would not say so."""
+        with closing(service.advertise(_RECEIVE, deadline.left)) as answer:
+            offered = wire.capabilities(answer)
+        missing = [name for name in wire.PUSH_CAPABILITIES if name not in offered]
+        if missing:
+            raise self._error(
+                f"it does not offer {', '.join(missing)} to a push",
+                hint="use a server that does; git's own has it by receive.advertiseAtomic",
+            )
+
+    def _pack(
+        self,
+        git: Git,
+        news: Sequence[str],
+        has: Sequence[str],
+        into: IO[bytes],
+        deadline: _Deadline,
+    ) -> None:
+        revisions = "".join(f"{id_}\n" for id_ in [*news, *(f"^{id_}" for id_ in has)])
+        git(
+            *("pack-objects", "--revs", "--stdout", "--thin", "--delta-base-offset"),
+            *("--sparse", "-q"),
+            stdin=revisions.encode(),
+            stdout=into,
+            seconds=deadline.left,
+            # What an old commit had, and a new one has again, may have been left out.
+            access=self.access,
+            lazy=True,
+        )
 
     # --- how ----------------------------------------------------------------------------------
 
@@ -203,7 +234,7 @@ class Remote:
         self,
         fast: Callable[[Service], _Answer],
         plain: Callable[[], _Answer],
-        seconds: float,
+        deadline: _Deadline,
     ) -> _Answer:
         """Ask the fast way where it is known, else by git's commands."""
         service = self._service
@@ -217,20 +248,20 @@ class Remote:
                 hint="run `git fetch --unshallow` in it",
             ) from None
         except wire.ServerRefused as refused:
-            if self._speaks(service, seconds):
+            if self._speaks(service, deadline):
                 retryable = bool(_GONE.search(str(refused)))
                 raise self._error(str(refused), retryable=retryable) from None
         except wire.Unspoken:
-            if self._speaks(service, seconds):
+            if self._speaks(service, deadline):
                 raise self._error("its answer broke off, or is not git's", retryable=True) from None
         _plain.add(self.access.url)
         self._service = None
         return plain()
 
-    def _speaks(self, service: Service, seconds: float) -> bool:
+    def _speaks(self, service: Service, deadline: _Deadline) -> bool:
         """Say whether the server speaks protocol v2; raises `ToolError` for one we cannot read."""
         try:
-            with closing(service.advertise(_UPLOAD, seconds)) as answer:
+            with closing(service.advertise(_UPLOAD, deadline.left)) as answer:
                 offered = wire.capabilities(answer)
         except (wire.Unspoken, wire.ServerRefused):
             return False
@@ -241,8 +272,8 @@ class Remote:
             )
         return "ls-refs" in offered
 
-    def _filters(self, service: Service, seconds: float) -> bool:
-        with closing(service.advertise(_UPLOAD, seconds)) as answer:
+    def _filters(self, service: Service, deadline: _Deadline) -> bool:
+        with closing(service.advertise(_UPLOAD, deadline.left)) as answer:
             return "filter" in wire.capabilities(answer).get("fetch", "").split()
 
     def _error(self, text: str, *, retryable: bool = False, hint: str = "") -> ToolError:

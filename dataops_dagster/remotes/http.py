@@ -28,6 +28,9 @@ from dataops_dagster.text import one_line
 ATTEMPTS = 3
 """How often a server that says "not now" is asked."""
 
+ANSWER_LIMIT_BYTES = 32 * 1024 * 1024
+"""More than this is no answer to a look-up or a push."""
+
 _PAUSE_SECONDS = 0.5
 _CONNECT_SECONDS = 10.0
 _CONNECTIONS = 16
@@ -50,13 +53,18 @@ class HttpService:
         """Ask what the server can; returns the answer, to be closed by the caller."""
         return self._ask("GET", f"info/refs?service={program}", None, {}, seconds)
 
-    def call(self, program: str, request: bytes | IO[bytes], seconds: float) -> IO[bytes]:
-        """Send a request to one of git's programs; returns the answer."""
+    def call(
+        self, program: str, request: bytes | IO[bytes], seconds: float, *, is_long: bool = False
+    ) -> IO[bytes]:
+        """Send a request to one of git's programs; returns the answer.
+
+        Only one that `is_long` may be of any size.
+        """
         headers = {
             "Content-Type": f"application/x-{program}-request",
             "Accept": f"application/x-{program}-result",
         }
-        return self._ask("POST", program, request, headers, seconds)
+        return self._ask("POST", program, request, headers, seconds, is_long=is_long)
 
     def _ask(
         self,
@@ -65,6 +73,8 @@ class HttpService:
         body: bytes | IO[bytes] | None,
         headers: Mapping[str, str],
         seconds: float,
+        *,
+        is_long: bool = False,
     ) -> IO[bytes]:
         """Ask until there is an answer, the deadline is over, or asking again is no use."""
         end = time.monotonic() + seconds
@@ -73,7 +83,10 @@ class HttpService:
             watch = _Watch(left)
             try:
                 with watch:
-                    return self._exchange(method, path, body, headers, left)
+                    answer = self._exchange(method, path, body, headers, left, is_long=is_long)
+                if not watch.cut:  # what has no known length may end because we cut it off
+                    return answer
+                error = self._error(None, f"no answer within {seconds:.0f} s", retryable=True)
             except (urllib3.exceptions.HTTPError, OSError) as found:
                 late = watch.cut or isinstance(found, urllib3.exceptions.TimeoutError)
                 cause = f"no answer within {seconds:.0f} s" if late else _cause(found)
@@ -96,6 +109,8 @@ class HttpService:
         body: bytes | IO[bytes] | None,
         headers: Mapping[str, str],
         left: float,
+        *,
+        is_long: bool,
     ) -> IO[bytes]:
         sent = {"User-Agent": "git/dataops", "Git-Protocol": "version=2", **headers, **self._login}
         if body is not None and not isinstance(body, bytes):
@@ -116,6 +131,8 @@ class HttpService:
             answer = tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=self.scratch)  # noqa: SIM115  # the caller's
             for chunk in response.stream(_CHUNK, decode_content=False):
                 answer.write(chunk)
+                if not is_long:
+                    self._bound(answer.tell())
             answer.seek(0)
         except BaseException:
             response.close()  # what is left unread would be taken for the next answer
@@ -155,6 +172,10 @@ class HttpService:
         program = path.rpartition("=")[2]
         if response.headers.get("Content-Type") != f"application/x-{program}-{kind}":
             raise Unspoken
+
+    def _bound(self, size: int) -> None:
+        if size > ANSWER_LIMIT_BYTES:
+            raise self._error(None, f"it answers more than {ANSWER_LIMIT_BYTES} bytes")
 
     def _error(
         self, code: int | None, text: str, *, retryable: bool = False, hint: str = ""

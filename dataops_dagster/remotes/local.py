@@ -26,7 +26,14 @@ class LocalService:
         """Ask what the server can; returns the answer, to be closed by the caller."""
         return self._run(program, ["--advertise-refs"], b"", seconds)
 
-    def call(self, program: str, request: bytes | IO[bytes], seconds: float) -> IO[bytes]:
+    def call(
+        self,
+        program: str,
+        request: bytes | IO[bytes],
+        seconds: float,
+        *,
+        is_long: bool = False,  # noqa: ARG002  # git on this machine is trusted to end
+    ) -> IO[bytes]:
         """Send a request to one of git's programs; returns the answer."""
         return self._run(program, [], request, seconds)
 

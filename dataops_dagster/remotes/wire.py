@@ -20,6 +20,7 @@ _DELIMITER = b"0001"
 FLUSH = b"0000"
 _PACK, _PROGRESS, _FATAL = 1, 2, 3
 _OBJECT_ID = re.compile(rb"[0-9a-f]{40}([0-9a-f]{24})?")
+_SIZE = re.compile(rb"[0-9a-fA-F]{4}")
 NOTHING = "0" * 40
 """What stands for "no object" where a ref is made or removed."""
 
@@ -53,15 +54,14 @@ def line(text: str) -> bytes:
 def packets(stream: IO[bytes]) -> Iterator[bytes | None]:
     """Yield an answer's packets, None for a flush or a delimiter; raises `Unspoken`."""
     while header := stream.read(_HEADER):
-        try:
-            size = int(header, 16)
-        except ValueError:
-            raise Unspoken from None
+        if not _SIZE.fullmatch(header):
+            raise Unspoken
+        size = int(header, 16)
         if size < _HEADER:
             yield None
             continue
-        data = stream.read(size - _HEADER)
-        if size > _LONGEST or len(data) < size - _HEADER:
+        data = stream.read(size - _HEADER) if size <= _LONGEST else b""
+        if len(data) < size - _HEADER:
             raise Unspoken
         if data.startswith(b"ERR "):
             raise ServerRefused(inert(data[_HEADER:].decode("utf-8", "replace")).strip())
@@ -84,7 +84,7 @@ def refs(stream: IO[bytes]) -> dict[str, str]:
         ended = packet is None
         if packet is None:
             break
-        id_, name, *more = packet.rstrip(b"\n").split(b" ")
+        id_, name, *more = [*packet.rstrip(b"\n").split(b" "), b""]
         ref = name.decode("utf-8", "backslashreplace")
         found[ref] = _id(id_)
         for word in more:
