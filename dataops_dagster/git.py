@@ -84,7 +84,7 @@ _LOGIN = re.compile(
 )
 _ABSENT = re.compile(
     r"not found|does not appear to be a git repository|error: 404|no such file"
-    r"|is this a git repository|invalid gitfile",
+    r"|is this a git repository|invalid gitfile|bad line length character",
     re.IGNORECASE,
 )
 _HINTS = {
@@ -93,10 +93,11 @@ _HINTS = {
         " `git init --object-format=sha1`"
     ),
     re.compile(r"did not send all necessary objects"): (
-        "it may be shallow: run `git fetch --unshallow` in it"
+        "WHERE.repository may be shallow: run `git fetch --unshallow` in it"
     ),
     re.compile(r"redirect|error: 30\d", re.IGNORECASE): (
-        "the server sends us elsewhere: write the URL that it sends to, if it is yours"
+        "the server sends us elsewhere: write the URL that it sends to as WHERE.repository, if it is"
+        " yours"
     ),
     re.compile(r"matches more than one"): (
         "some ref of it is named like another's full name: remove that one"
@@ -251,6 +252,7 @@ def error_of(
         hint = f"check {access.where}.repository"
     elif access:
         hint = next((text for said, text in _HINTS.items() if said.search(tail)), "")
+        hint = hint.replace("WHERE", access.where)
     where = f" for {access.where} ({access.url})" if access else ""
     return ToolError(
         f"git {name}{where}",

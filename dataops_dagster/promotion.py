@@ -126,7 +126,7 @@ def _nothing_to_do(
 def _bring(project: Project, heads: Sequence[tuple[Workspace, str | None]], store: Store) -> None:
     """Bring heads into the cache, where they are not there yet."""
     commits = [commit for _, commit in heads if commit]
-    if store.has(*commits):
+    if store.is_fetched(*commits):
         return
     # Where the target has a base, its server has nearly all contents already.
     partly = len(commits) == len(heads)

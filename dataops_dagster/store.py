@@ -109,7 +109,12 @@ class News:
 
 
 class _CacheBroken(ToolError):  # noqa: N818  # its name is what happened
-    """The cache was broken; a new one is in its place."""
+    """The cache was broken; a new one is in its place. `meant` is the hint if it was not that."""
+
+    def __init__(self, error: ToolError, folder: Path) -> None:
+        hint = f"the cache {folder} was broken and is made anew"
+        super().__init__(error.command, error.code, error.tail, retryable=True, hint=hint)
+        self.meant = error.hint
 
 
 class Store:
@@ -168,13 +173,7 @@ class Store:
                 raise
             with self._locked():
                 self._make()
-            raise _CacheBroken(
-                error.command,
-                error.code,
-                error.tail,
-                retryable=True,
-                hint=f"the cache {self.folder} is made anew, in case that is what is broken",
-            ) from None
+            raise _CacheBroken(error, self.folder) from None
 
     def text(self, *arguments: str, **options: Any) -> str:
         """Run git in the cache; returns its output as text."""
@@ -201,14 +200,36 @@ class Store:
         A first fetch may leave out the contents of files (see `complete`).
         """
         wanted = Wanted([commit], branch, without_blobs=without_blobs)
-        # Flat: a branch `a` may have become a folder of branches, `a/b`.
-        origin = hashlib.sha256(f"{access.url} {branch}".encode()).hexdigest()[:32]
-        ref = f"{_OWN_REFS}/{origin}"
+        ref = self._ref(access, branch)
         try:
-            if not self.has(commit):
+            if not self.is_fetched(commit):
                 self._fetch(access, wanted, ref)
         except _CacheBroken:
-            self._fetch(access, wanted, ref)  # into a new one
+            try:
+                self._fetch(access, wanted, ref)  # into a new one
+            except _CacheBroken as error:  # so it was what the server sent
+                raise ToolError(
+                    error.command, error.code, error.tail, retryable=True, hint=error.meant
+                ) from None
+
+    def is_fetched(self, *commits: str) -> bool:
+        """Say whether fetches brought the commits, and found nothing wrong with them.
+
+        An object may also be there because a fetch that was refused left it.
+        """
+        tips = set(self._tips().values())
+        return all(commit in tips or self._is_reached(commit) for commit in commits)
+
+    def _is_reached(self, commit: str) -> bool:
+        found = self.git(
+            *("for-each-ref", "--count=1", f"--contains={commit}", _OWN_REFS), allow=(0, 128, 129)
+        )
+        return bool(found.stdout)
+
+    def _ref(self, access: Access, branch: str) -> str:
+        # Flat: a branch `a` may have become a folder of branches, `a/b`.
+        origin = hashlib.sha256(f"{access.url} {branch}".encode()).hexdigest()[:32]
+        return f"{_OWN_REFS}/{origin}"
 
     def fetch_tags(self, access: Access, prefix: str) -> None:
         """Bring the tags below `prefix` into the cache, and drop those that are gone."""
@@ -504,6 +525,8 @@ class Store:
             self.git, updates, has=[base] if base else [], seconds=NETWORK_SECONDS
         )
         if not report.refused:
+            with contextlib.suppress(ToolError):  # it is published; the next fetch finds it
+                self.git("update-ref", self._ref(access, branch), commit)
             return None
         if report.refused.keys() < updates.keys():
             moved_refs = ", ".join(sorted(updates.keys() - report.refused.keys()))

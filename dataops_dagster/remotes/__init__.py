@@ -184,7 +184,11 @@ class Remote:
         deadline = _Deadline(seconds)
 
         def ask(service: Service) -> Report:
-            self._require(service, deadline)
+            offered = self._offered(service, deadline)
+            hidden = [ref for ref, (old, _) in updates.items() if old and ref not in offered]
+            if hidden:
+                reason = "is gone, or hidden from pushes (receive.hideRefs)"
+                return Report(dict.fromkeys(hidden, reason), ())
             with tempfile.TemporaryFile(dir=self._scratch) as request:
                 request.write(wire.push_request(updates))
                 request.flush()
@@ -197,16 +201,19 @@ class Remote:
 
         return self._asked(ask, plain, deadline)
 
-    def _require(self, service: Service, deadline: _Deadline) -> None:
-        """Refuse a server that could move one ref without the other, or would not say so."""
+    def _offered(self, service: Service, deadline: _Deadline) -> set[str]:
+        """Return the refs of a server that moves all or none of them, and says what it did."""
         with closing(service.advertise(_RECEIVE, deadline.left)) as answer:
             offered = wire.capabilities(answer)
+            answer.seek(0)
+            refs = wire.offered_refs(answer)
         missing = [name for name in wire.PUSH_CAPABILITIES if name not in offered]
         if missing:
             raise self._error(
                 f"it does not offer {', '.join(missing)} to a push",
                 hint="use a server that does; git's own has it by receive.advertiseAtomic",
             )
+        return refs
 
     def _pack(
         self,
@@ -253,7 +260,11 @@ class Remote:
                 raise self._error(str(refused), retryable=retryable) from None
         except wire.Unspoken:
             if self._speaks(service, deadline):
-                raise self._error("its answer broke off, or is not git's", retryable=True) from None
+                raise self._error(
+                    "its answer broke off, or is not git's",
+                    retryable=True,
+                    hint=f"check {self.access.where}.repository, and what its login may see",
+                ) from None
         _plain.add(self.access.url)
         self._service = None
         return plain()

@@ -95,6 +95,12 @@ def refs(stream: IO[bytes]) -> dict[str, str]:
     return found
 
 
+def offered_refs(stream: IO[bytes]) -> set[str]:
+    """Read the names of the refs that a server offers to a push."""
+    lines = (packet.partition(b"\0")[0].rstrip(b"\n") for packet in packets(stream) if packet)
+    return {line.partition(b" ")[2].decode("utf-8", "backslashreplace") for line in lines}
+
+
 def capabilities(stream: IO[bytes]) -> dict[str, str]:
     """Read what a server says it can, from either protocol's advertisement."""
     found: dict[str, str] = {}
