@@ -58,7 +58,7 @@ def execute(
     """
     access = Access.of(project, workspace)
     store.fetch(access, workspace.branch, commit, without_blobs=True)
-    store.complete(access, commit, base=None)
+    store.complete_files(access, commit)
     # A folder that only this user may enter; a program may leave what only it can delete.
     with tempfile.TemporaryDirectory(
         prefix=f"dataops-{workspace.name}-", ignore_cleanup_errors=True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from dataops_dagster.git import Access
@@ -18,7 +18,9 @@ _LINES = 20
 """How many lines of a file are told; all are counted."""
 
 _WIDTH = 200
+_SUBMODULE = "160000"
 _HUNK = re.compile(rb"^@@ -(\d+)(?:,(\d+))? ", re.MULTILINE)
+_LOGIN = re.compile(r"://[^/\s@]+@")
 _SECRET = re.compile(
     r"(?i)((?:password|passwd|secret|token|api[_-]?key|private[_-]?key|credential)[\w-]*[\"']?\s*[:=])\s*\S.*"
 )
@@ -37,37 +39,54 @@ class _Sides:
 
 
 def overwrites(
-    store: Store, ours: str, theirs: str, result: str, paths: Iterable[bytes], *, access: Access
+    store: Store,
+    ours: str,
+    theirs: str,
+    result: str,
+    paths: Iterable[bytes],
+    *,
+    before: str | None,
+    access: Access,
 ) -> tuple[Overwrite, ...]:
     """Name the lines that the commit `ours` alone has and the tree `result` lacks, by path.
 
-    Lines that `theirs` wrote too are no loss. `access` is where a partial cache may ask.
+    Lines that `theirs` wrote too are no loss. `before` is the tree that both began with, `access`
+    where a partial cache may ask.
     """
     paths = sorted(paths)
     if not paths:
         return ()
     sides = _Sides(store, ours, store.commit(ours).tree, theirs, result, access)
-    before = _former_names(sides, paths)
+    differences = store.differences(sides.own, result)
+    files = {d.path for d in differences if d.before and d.before.mode != _SUBMODULE}
+    former = _former_names(sides, {d.path for d in differences if d.before is None}, before)
     found = []
     for path in paths[:_FILES]:
-        lines = _lost(sides, before.get(path, path), path)
+        # What goes under its old name is told there.
+        old = path if former.get(path) in paths else former.get(path, path)
+        lines = _lost(sides, old, path) if old in files else []
         found.append(Overwrite(shown(path), len(lines), tuple(lines[:_LINES])))
     return (*found, *(Overwrite(shown(path), None) for path in paths[_FILES:]))
 
 
-def _former_names(sides: _Sides, paths: Iterable[bytes]) -> dict[bytes, bytes]:
+def _former_names(
+    sides: _Sides, added: Collection[bytes], before: str | None
+) -> dict[bytes, bytes]:
     """Find where files stood in the target that stand elsewhere in the result."""
-    differences = sides.store.differences(sides.own, sides.result)
-    added = {d.path for d in differences if d.status == "A"}
-    if not added & set(paths):
+    if not added:
         return {}
+    # A file that was rewritten is recognized by what both sides began with.
+    names = _renames(sides, before) if before else {}
+    return names | _renames(sides, sides.own)
+
+
+def _renames(sides: _Sides, tree: str) -> dict[bytes, bytes]:
     options = ("-r", "-z", "--find-renames", "--diff-filter=R", "--name-status")
     listed = sides.store.git(
-        "diff-tree", *options, sides.own, sides.result, access=sides.access, lazy=True
+        "diff-tree", *options, tree, sides.result, access=sides.access, lazy=True
     )
     fields = listed.stdout.split(b"\0")[:-1]
-    names = dict(zip(fields[2::3], fields[1::3], strict=True))
-    return {path: names[path] for path in paths if path in names}
+    return dict(zip(fields[2::3], fields[1::3], strict=True))
 
 
 def _lost(sides: _Sides, old: bytes, path: bytes) -> list[DroppedLine]:
@@ -123,4 +142,4 @@ def _argument(name: bytes) -> str:
 def _shown(line: bytes) -> str:
     """Return a line as people may see it: inert, short, and without what looks like a secret."""
     text = inert(line.decode("utf-8", "replace"))
-    return _SECRET.sub(r"\1 *****", text)[:_WIDTH]
+    return _LOGIN.sub("://*****@", _SECRET.sub(r"\1 *****", text))[:_WIDTH]

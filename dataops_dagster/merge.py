@@ -66,8 +66,9 @@ def merge(
     if settled is None or first.structural or nameless:
         # Conflicts about folders leave no path unmerged; only the first try's messages name them.
         paths = first.structural or last.unmerged or first.unmerged
-        return Unmerged(tuple(sorted({shown(path) for path in paths})))
-    return Merged(store.write_tree(last.tree, settled), tuple(sorted(first.unmerged)))
+        return Unmerged(tuple(sorted({shown(_place(path, ours, theirs)) for path in paths})))
+    settled_paths = {_place(path, ours, theirs) for path in first.unmerged}
+    return Merged(store.write_tree(last.tree, settled), tuple(sorted(settled_paths)))
 
 
 @dataclass(frozen=True)
@@ -160,6 +161,12 @@ def _unmerged(entries: Sequence[bytes]) -> dict[bytes, Stages]:
         mode, id_, stage = facts.decode().split(" ")
         found.setdefault(path, {})[stage] = Entry(mode, id_)
     return dict(found)
+
+
+def _place(path: bytes, ours: str, theirs: str) -> bytes:
+    """Return a path without what git adds where a file and a folder want one name."""
+    sides = f"HEAD|{ours}|{theirs}"
+    return re.sub(rb"~(%s)(_\d+)?$" % sides.encode(), b"", path)
 
 
 def _settled(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 
 from dataops_dagster import yaml_keys
 from dataops_dagster.git import Access
@@ -11,6 +12,14 @@ from dataops_dagster.store import Entry, Store
 from dataops_dagster.yaml_keys import Unkeepable
 
 _FILES = ("100644", "100755")
+
+
+class Absent(Enum):
+    """What becomes of a key that the target has and a tree lacks, alone or with its whole file."""
+
+    LEAVE_OUT = "neither is added"
+    LET_BE = "the key is added, a file is not"
+    REFUSE = "the key is added, and a file that is gone cannot be kept"
 
 
 @dataclass(frozen=True)
@@ -41,11 +50,11 @@ def put_in(
     rules: Rules,
     *,
     access: Access,
-    only_present: bool = False,
+    absent: Absent,
 ) -> str:
     """Return `tree` with everything that `rules` name as the tree `own` has it, also its absence.
 
-    With `only_present` no key is added where the tree's file lacks it. Raises `Unkeepable`.
+    `absent` says what to do about keys that `own` has and `tree` lacks. Raises `Unkeepable`.
     """
     entries: dict[bytes, Entry | None] = {}
     if rules.paths:
@@ -57,22 +66,24 @@ def put_in(
         ours, theirs = store.entry(own, path), store.entry(tree, path)
         if ours is None or ours == theirs:
             continue
+        if theirs is None and absent is not Absent.REFUSE:
+            continue
         if theirs is None:
             raise Unkeepable(f"{path} is deleted, and keys in it are the target's own")
         if {ours.mode, theirs.mode} - set(_FILES):
             raise Unkeepable(f"{path} is no plain file on both sides, and keys in it are owned")
         mine, merged = store.read(ours.id, access), store.read(theirs.id, access)
-        kept = _with_keys(path, merged, mine, keys, only_present=only_present)
+        kept = _with_keys(path, merged, mine, keys, absent)
         if kept != merged:
             entries[path.encode()] = Entry(theirs.mode, store.write_blob(kept))
     return store.write_tree(tree, entries)
 
 
 def _with_keys(
-    path: str, merged: bytes, own: bytes, keys: Sequence[tuple[str, ...]], *, only_present: bool
+    path: str, merged: bytes, own: bytes, keys: Sequence[tuple[str, ...]], absent: Absent
 ) -> bytes:
     try:
-        if only_present:
+        if absent is Absent.LEAVE_OUT:
             keys = [key for key in keys if yaml_keys.has(merged, key)]
         return yaml_keys.keep(merged, own, keys)
     except Unkeepable as problem:

@@ -19,6 +19,7 @@ from dataops_dagster.model import (
     Plan,
     Rejected,
 )
+from dataops_dagster.ownership import Absent
 from dataops_dagster.settings import Policy, Project, Workspace
 from dataops_dagster.store import News, Store, shown
 from dataops_dagster.yaml_keys import Unkeepable
@@ -64,7 +65,7 @@ class Planner:
             return None
         if self.store.contains(self.tip, promoted) or not self.store.contains(base, promoted):
             return None
-        if self.store.merge_base(base, self.tip) is None:
+        if not self.store.merge_bases(base, self.tip):
             return self._unrelated()
         return self._no(Allowance.REWRITTEN, self._rewritten(promoted))
 
@@ -151,7 +152,13 @@ class Planner:
                 commits=news.commits,
                 changes=tuple(Change(d.status, shown(d.path)) for d in changed),
                 overwrites=losses.overwrites(
-                    self.store, own.id, candidate, tree, lost, access=self._to
+                    self.store,
+                    own.id,
+                    candidate,
+                    tree,
+                    lost,
+                    before=result.before,
+                    access=self._to,
                 )
                 if own
                 else (),
@@ -165,15 +172,15 @@ class Planner:
     def _result(self, tip: Commit, own: Commit | None) -> _Result | Rejected | Conflicted:
         """Merge, or move forward where nothing of the target's own stands in the way."""
         if own is None:
+            self.store.complete(self._from, tip.id, base=None)
             return _Result(tip.id, tip.tree, tip.tree)
         self.store.complete(self._from, tip.id, base=own.id)
-        wanted = self._with_own(tip.tree, own, only_present=True)
-        declared = self._with_own(tip.tree, own)
-        base = self.store.merge_base(own.id, tip.id)
-        unrelated = self._unrelated() if base is None else None
+        declared = self._with_own(tip.tree, own, Absent.LET_BE)
+        bases = self.store.merge_bases(own.id, tip.id)
+        unrelated = None if bases else self._unrelated()
         if unrelated:
             return unrelated
-        forward = base == own.id
+        forward = bases == [own.id]
         if forward and declared == tip.tree:
             return _Result(tip.id, tip.tree, tip.tree)
         if self.target.merge.policy is Policy.FF_ONLY:
@@ -184,29 +191,44 @@ class Planner:
                 f"bring them into {self.upstream.name} first, or change"
                 f" workspaces.{self.target.name}.merge.policy",
             )
-        # What the target owns is put into the upstream's side too: then it conflicts with nothing.
-        theirs = tip.id if wanted == tip.tree else self._commit(wanted, [tip.id], tip, tip)
-        merged = merge.merge(self.store, own.id, theirs, self.target.merge, access=self._to)
+        before = self.store.commit(bases[0]).tree if bases else None
+        ours, theirs = self._sides(own, tip, bases, before)
+        merged = merge.merge(self.store, ours, theirs, self.target.merge, access=self._to)
         if isinstance(merged, Unmerged):
             return Conflicted(self.target.name, tip.id, merged.paths)
-        tree = self._with_own(merged.tree, own)
+        tree = self._with_own(merged.tree, own, Absent.REFUSE)
         settled = set(merged.overwrites)
         if self.target.merge.policy is Policy.EXACT:
-            settled = self._own_changes(own, base)
-        return _Result(self._commit(tree, [own.id, tip.id], own, tip), tree, declared, settled)
+            # All that the target changed since it had the upstream's last may be lost.
+            settled = {d.path for d in self.store.differences(before, own.tree)}
+        commit = self._commit(tree, [own.id, tip.id], own, tip)
+        return _Result(commit, tree, declared, settled, before)
 
-    def _own_changes(self, own: Commit, base: str | None) -> set[bytes]:
-        """Return the paths that the target changed since it had the upstream's last."""
-        before = self.store.commit(base).tree if base else None
-        return {d.path for d in self.store.differences(before, own.tree)}
+    def _sides(
+        self, own: Commit, tip: Commit, bases: Sequence[str], before: str | None
+    ) -> tuple[str, str]:
+        """Return the two commits to merge.
 
-    def _with_own(self, tree: str, own: Commit, *, only_present: bool = False) -> str:
+        What the target owns is put into the upstream's side, and into what both began with: as if
+        it had never been different, it conflicts with nothing, not even with the line beside it.
+        """
+        wanted = self._with_own(tip.tree, own, Absent.LEAVE_OUT)
+        if wanted == tip.tree:
+            return own.id, tip.id
+        if len(bases) != 1 or before is None:
+            return own.id, self._commit(wanted, [tip.id], tip, tip)
+        began = self._with_own(before, own, Absent.LEAVE_OUT)
+        root = self._commit(began, [], tip, tip)
+        return (
+            self._commit(own.tree, [root], own, tip),
+            self._commit(wanted, [root], tip, tip),
+        )
+
+    def _with_own(self, tree: str, own: Commit, absent: Absent) -> str:
         if not self.target.keep:
             return tree
         rules = ownership.Rules.of(self.target.keep)
-        return ownership.put_in(
-            self.store, tree, own.tree, rules, access=self._to, only_present=only_present
-        )
+        return ownership.put_in(self.store, tree, own.tree, rules, access=self._to, absent=absent)
 
     def _commit(self, tree: str, parents: Sequence[str], *inputs: Commit) -> str:
         """Write the promotion's commit: only its inputs decide, so that two workers make one."""
@@ -237,13 +259,14 @@ class _Result:
     """What a promotion would put onto the target's branch.
 
     `declared` is the upstream's tree with what the target owns; `settled` are the paths where
-    something of the target's may have been lost.
+    something of the target's may have been lost; `before` is the tree that both sides began with.
     """
 
     commit: str
     tree: str
     declared: str
     settled: Collection[bytes] = frozenset()
+    before: str | None = None
 
 
 def signature(project: Project) -> str:

@@ -126,14 +126,16 @@ def _nothing_to_do(
 def _bring(project: Project, heads: Sequence[tuple[Workspace, str | None]], store: Store) -> None:
     """Bring heads into the cache, where they are not there yet."""
     commits = [commit for _, commit in heads if commit]
-    if store.is_fetched(*commits):
-        return
     # Where the target has a base, its server has nearly all contents already.
     partly = len(commits) == len(heads)
-    for workspace, commit in heads:
-        if commit:
-            access = Access.of(project, workspace)
-            store.fetch(access, workspace.branch, commit, without_blobs=partly)
+    while not store.is_fetched(*commits):
+        made = store.made
+        for workspace, commit in heads:
+            if commit:
+                access = Access.of(project, workspace)
+                store.fetch(access, workspace.branch, commit, without_blobs=partly)
+        if store.made == made:
+            return  # else the cache was made anew, and what was fetched first is gone
 
 
 def agreed(considered: Considered, digest: str | None) -> Considered:

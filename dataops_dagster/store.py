@@ -109,12 +109,12 @@ class News:
 
 
 class _CacheBroken(ToolError):  # noqa: N818  # its name is what happened
-    """The cache was broken; a new one is in its place. `meant` is the hint if it was not that."""
+    """The cache was broken; a new one is in its place. `original` is the error if it was not that."""
 
     def __init__(self, error: ToolError, folder: Path) -> None:
         hint = f"the cache {folder} was broken and is made anew"
         super().__init__(error.command, error.code, error.tail, retryable=True, hint=hint)
-        self.meant = error.hint
+        self.original = error
 
 
 class Store:
@@ -124,6 +124,7 @@ class Store:
         """Take the cache below `root`; a fetch, and waiting for another's, may take `seconds`."""
         self.folder = root / f"{project}.git"
         self.seconds = seconds
+        self.made = 0  # how often we made the cache anew: what was in it is gone then
         self._file_lock = FileLock(f"{self.folder}.lock", timeout=seconds)
 
     @contextlib.contextmanager
@@ -160,6 +161,7 @@ class Store:
         (fresh / "info" / "attributes").write_text(ATTRIBUTES)
         shutil.rmtree(self.folder, ignore_errors=True)
         fresh.rename(self.folder)
+        self.made += 1
 
     def git(self, *arguments: str, **options: Any) -> process.Completed:
         """Run git in the cache; one that turns out broken is made anew, for the next attempt."""
@@ -208,9 +210,7 @@ class Store:
             try:
                 self._fetch(access, wanted, ref)  # into a new one
             except _CacheBroken as error:  # so it was what the server sent
-                raise ToolError(
-                    error.command, error.code, error.tail, retryable=True, hint=error.meant
-                ) from None
+                raise error.original from None
 
     def is_fetched(self, *commits: str) -> bool:
         """Say whether fetches brought the commits, and found nothing wrong with them.
@@ -243,15 +243,23 @@ class Store:
                 seconds=self.seconds,
             )
 
-    def complete(self, access: Access, tip: str, *, base: str | None) -> None:
-        """Bring contents that a partial cache lacks: what `tip` adds to `base`'s history.
+    def complete_files(self, access: Access, commit: str) -> None:
+        """Bring the contents of a commit's files that a partial cache lacks."""
+        if self.is_partial:
+            self._complete(access, commit, "--no-walk")
 
-        Without `base`, what its own tree needs.
-        """
+    def complete(self, access: Access, tip: str, *, base: str | None) -> None:
+        """Bring contents that a partial cache lacks: all that `tip` has and `base`'s history not."""
         left_out = self._left_out(base) if self.is_partial else []
-        if base and not left_out:
+        if not left_out:
             return
-        limits = [f"^{base}"] if base else ["--no-walk"]
+        self._complete(access, tip, *([f"^{base}"] if base else []))
+        if base:
+            # What is still left out is older than `base`, and so are all later bases.
+            for ref in left_out:
+                self.git("update-ref", ref, base)
+
+    def _complete(self, access: Access, tip: str, *limits: str) -> None:
         listed = self.text("rev-list", "--objects", "--missing=print", tip, *limits)
         missing = [line[1:] for line in listed.split("\n") if line.startswith("?")]
         if missing:
@@ -260,10 +268,6 @@ class Store:
                 self._remote(access).fetch(
                     self.git, wanted, partial=self.is_partial, seconds=self.seconds
                 )
-        if base:
-            # What is still left out is older than `base`, and so are all later bases.
-            for ref in left_out:
-                self.git("update-ref", ref, base)
 
     def _left_out(self, base: str | None) -> list[str]:
         """Return the refs that keep where contents were left out, unless `base` contains it."""
@@ -280,8 +284,7 @@ class Store:
                 self._whole.touch()
                 self._bring(access, wanted, ref)
             except ToolError:
-                for leftover in (self.folder / "objects" / "pack").glob("tmp_*"):
-                    leftover.unlink(missing_ok=True)
+                self._sweep()
                 raise
             self._keep(ref, wanted, access)
             self._tidy()
@@ -334,11 +337,18 @@ class Store:
         loose, packs = objects / _SAMPLE, list((objects / "pack").glob("*.pack"))
         many = loose.is_dir() and len(list(loose.iterdir())) > _LOOSE_IN_SAMPLE
         indexed = (objects / "info" / "commit-graph").exists()
-        with contextlib.suppress(ToolError):  # the next fetch tries again
+        try:
             if many or len(packs) > _PACKS:
                 self.git("gc", "--quiet", seconds=self.seconds)
             elif packs and not indexed:
                 self.git("commit-graph", "write", "--reachable", seconds=self.seconds)
+        except ToolError:
+            self._sweep()  # the next fetch tries again
+
+    def _sweep(self) -> None:
+        """Remove what a git command that failed left behind."""
+        for leftover in (self.folder / "objects" / "pack").glob("tmp_*"):
+            leftover.unlink(missing_ok=True)
 
     def _remote(self, access: Access) -> Remote:
         return Remote(access, str(self.folder))
@@ -415,14 +425,14 @@ class Store:
         done = self.git("merge-base", "--is-ancestor", commit, tip, allow=(0, 1))
         return done.code == 0
 
-    def merge_base(self, one: str, other: str) -> str | None:
-        """Return the newest commit that two share, or None."""
-        done = self.git("merge-base", one, other, allow=(0, 1))
+    def merge_bases(self, one: str, other: str) -> list[str]:
+        """Return the newest commits that two share; several after they merged criss-cross."""
+        done = self.git("merge-base", "--all", one, other, allow=(0, 1))
         if done.code == 0:
-            return object_id(done.stdout.decode().strip())
+            return done.stdout.decode().split()
         # With a missing commit git before 2.44 also answers "none"; only a full walk proves it.
         self.git("rev-list", "--count", one, other)
-        return None
+        return []
 
     def changes(self, before: str | None, after: str, *paths: str) -> tuple[Change, ...]:
         """Compare two trees (None is the empty one), path by path, without rename detection.
@@ -448,7 +458,7 @@ class Store:
     def entry(self, tree: str, path: str) -> Entry | None:
         """Return what stands at a path, if anything does."""
         literally = {"GIT_LITERAL_PATHSPECS": "1"}
-        found = self.text("ls-tree", "-z", tree, path, env=literally).partition("\t")[0]
+        found = self.text("ls-tree", "-z", tree, "--", path, env=literally).partition("\t")[0]
         mode, _, id_ = found.split(" ") if found else ("", "", "")
         return Entry(mode, id_) if found else None
 

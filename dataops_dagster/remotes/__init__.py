@@ -188,7 +188,7 @@ class Remote:
             hidden = [ref for ref, (old, _) in updates.items() if old and ref not in offered]
             if hidden:
                 reason = "is gone, or hidden from pushes (receive.hideRefs)"
-                return Report(dict.fromkeys(hidden, reason), ())
+                return Report(dict.fromkeys(updates, f"{hidden[0]} {reason}"), ())
             with tempfile.TemporaryFile(dir=self._scratch) as request:
                 request.write(wire.push_request(updates))
                 request.flush()
