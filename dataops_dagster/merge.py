@@ -65,10 +65,10 @@ def merge(
     nameless = not last.clean and not last.unmerged
     if settled is None or first.structural or nameless:
         # Conflicts about folders leave no path unmerged; only the first try's messages name them.
-        paths = first.structural or last.unmerged or first.unmerged
-        return Unmerged(tuple(sorted({shown(_place(path, ours, theirs)) for path in paths})))
-    settled_paths = {_place(path, ours, theirs) for path in first.unmerged}
-    return Merged(store.write_tree(last.tree, settled), tuple(sorted(settled_paths)))
+        paths = first.structural or _names(last.unmerged or first.unmerged, ours, theirs)
+        return Unmerged(tuple(sorted(map(shown, paths))))
+    overwrites = _names(first.unmerged, ours, theirs)
+    return Merged(store.write_tree(last.tree, settled), tuple(sorted(overwrites)))
 
 
 @dataclass(frozen=True)
@@ -163,10 +163,13 @@ def _unmerged(entries: Sequence[bytes]) -> dict[bytes, Stages]:
     return dict(found)
 
 
-def _place(path: bytes, ours: str, theirs: str) -> bytes:
-    """Return a path without what git adds where a file and a folder want one name."""
-    sides = f"HEAD|{ours}|{theirs}"
-    return re.sub(rb"~(%s)(_\d+)?$" % sides.encode(), b"", path)
+def _names(unmerged: Mapping[bytes, Stages], ours: str, theirs: str) -> set[bytes]:
+    """Return the paths without what git adds to a file that a folder of its name moves aside."""
+    aside = re.compile(rb"~(%s)(_\d+)?$" % f"HEAD|{ours}|{theirs}".encode())
+    return {
+        path if {_OURS, _THEIRS} <= stages.keys() else aside.sub(b"", path)
+        for path, stages in unmerged.items()
+    }
 
 
 def _settled(

@@ -630,6 +630,41 @@ def test_a_key_that_cannot_be_kept_is_refused_with_a_hint(twins: Shop, ours, the
     assert "workspaces.staging.keep" in answer.hint
 
 
+@pytest.mark.parametrize(
+    "past",
+    [
+        pytest.param("source: [\n", id="no YAML"),
+        pytest.param("- source\n", id="no place for the key"),
+        pytest.param(link(b"run.sh"), id="a link"),
+    ],
+)
+def test_a_key_is_kept_whatever_its_file_was_before_both_sides_mended_it(twins: Shop, past):
+    shop = ruled(twins, "keep: ['pipeline.yml#source']")
+    fork(
+        shop,
+        {"pipeline.yml": "source: ours\n\ntarget: lake\n"},
+        {"pipeline.yml": "source: theirs\n\ntarget: mart\n"},
+        base={"pipeline.yml": past},
+    )
+    landed(shop.promote("staging"))
+    assert shop.staging.show("pipeline.yml") == "source: ours\n\ntarget: mart"
+
+
+def test_a_key_is_kept_after_both_sides_merged_each_other(twins: Shop):
+    shop = ruled(twins, "keep: ['pipeline.yml#source']")
+    both = {"pipeline.yml": "source: users\ntarget: warehouse\n"}
+    fork(shop, {**NOTES, **both}, {"a": "1\n"})
+    ours, theirs = shop.staging.head, shop.dev.head
+    for side, other in ((shop.staging, theirs), (shop.dev, ours)):
+        others = shop.dev if side is shop.staging else shop.staging
+        git(side.bare, "fetch", "--quiet", str(others.bare), other)
+        tree = git(side.bare, "merge-tree", "--write-tree", ours, theirs)
+        set_back(side, git(side.bare, "commit-tree", tree, "-p", side.head, "-p", other, "-m", "X"))
+    fork(shop, {"pipeline.yml": "source: ours\ntarget: ours\n"}, {"a": "2\n"})
+    landed(shop.promote("staging"))
+    assert shop.staging.show("pipeline.yml") == "source: ours\ntarget: ours"
+
+
 def test_an_upstream_that_deletes_a_file_with_owned_keys_is_refused(twins: Shop):
     shop = ruled(twins, "keep: ['pipeline.yml#source']")
     fork(shop, {"pipeline.yml": "source: ours\n"}, {"pipeline.yml": None})
@@ -779,10 +814,17 @@ def test_what_looks_like_a_secret_is_masked(twins: Shop):
     assert lost.lines[0].text == "password: *****"
 
 
-def test_a_password_within_an_address_is_masked(twins: Shop):
-    shop = fork(twins, {"env": "url: postgresql://load:hunter2@db/shop\n"}, {"env": "theirs\n"})
+ADDRESSES = (
+    *("url: postgresql://load:hunter2@db/shop", "redis://:hunter2@cache:6379"),
+    *("git clone https://hunter2@example.com/a.git", "'amqp://a:p@hunter2@mq/' # two at signs"),
+)
+
+
+def test_a_login_within_an_address_is_masked(twins: Shop):
+    shop = fork(twins, {"env": "\n".join(ADDRESSES)}, {"env": "theirs\n"})
     (lost,) = landed(shop.promote("staging")).overwrites
-    assert "hunter2" not in lost.lines[0].text
+    assert lost.line_count == len(ADDRESSES)
+    assert "hunter2" not in str(lost.lines)
 
 
 def test_lines_and_authors_that_would_steer_a_terminal_are_inert_and_short(twins: Shop):
@@ -1195,6 +1237,22 @@ def test_a_rewritten_upstream_is_noticed_although_releases_have_one_date(twins: 
     set_back(shop.dev, kept)
     grow(shop.dev, {"b": "1\n"}, time=ahead)
     assert "was rewritten" in refused(shop, Rejected).reason
+
+
+def test_a_rewritten_upstream_is_noticed_although_somebody_pulled_the_release_into_a_hotfix(
+    twins: Shop,
+):
+    """What a pull makes has the hotfix for its first parent, and the release for its second."""
+    before, clone = twins.dev.head, twins.staging.clone
+    git(clone, "pull", "--quiet", "origin", "main")
+    git(clone, "commit", "--quiet", "--allow-empty", "-m", "Hotfix")
+    twins.dev.commit(NEWER)
+    landed(twins.promote("staging"))
+    git(clone, "pull", "--quiet", "--no-rebase", "--no-edit", "origin", "main")
+    git(clone, "push", "--quiet", "origin", "HEAD:main")
+    set_back(twins.dev, before)
+    twins.dev.commit({"a": "1\n"})
+    assert "was rewritten" in refused(twins, Rejected).reason
 
 
 def test_an_upstream_that_was_only_set_back_asks_for_nothing(twins: Shop):
