@@ -20,7 +20,7 @@ _LINES = 20
 _WIDTH = 200
 _SUBMODULE = "160000"
 _HUNK = re.compile(rb"^@@ -(\d+)(?:,(\d+))? ", re.MULTILINE)
-_LOGIN = re.compile(r"://[^/\s@]+@")
+_LOGIN = re.compile(r"://[^/\s]+@")
 _SECRET = re.compile(
     r"(?i)((?:password|passwd|secret|token|api[_-]?key|private[_-]?key|credential)[\w-]*[\"']?\s*[:=])\s*\S.*"
 )

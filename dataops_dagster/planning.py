@@ -215,9 +215,12 @@ class Planner:
         wanted = self._with_own(tip.tree, own, Absent.LEAVE_OUT)
         if wanted == tip.tree:
             return own.id, tip.id
-        if len(bases) != 1 or before is None:
+        try:
+            began = before and self._with_own(before, own, Absent.LEAVE_OUT)
+        except Unkeepable:  # both sides may have mended what was no YAML
+            began = None
+        if len(bases) != 1 or began is None:
             return own.id, self._commit(wanted, [tip.id], tip, tip)
-        began = self._with_own(before, own, Absent.LEAVE_OUT)
         root = self._commit(began, [], tip, tip)
         return (
             self._commit(own.tree, [root], own, tip),

@@ -417,8 +417,8 @@ class Store:
         return heads
 
     def history(self, tip: str) -> list[str]:
-        """Return what was on a branch before, newest first: its first parents."""
-        return self.text("rev-list", "--first-parent", f"--max-count={_HISTORY}", tip).split()
+        """Return the commits of a branch, newest first."""
+        return self.text("rev-list", f"--max-count={_HISTORY}", tip).split()
 
     def contains(self, tip: str, commit: str) -> bool:
         """Say whether `commit` is `tip` or an ancestor of it."""

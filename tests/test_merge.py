@@ -46,7 +46,7 @@ _SETTINGS = (
 #   merge-ort.c:2944: process_renames: Assertion `source_deleted || oldinfo->filemask & old_sidemask'
 _BUG = re.compile(
     r"BUG: merge-ort\.c:\d+: Conflicted .* but nothing in basic working tree or index"
-    r"|merge-ort\.c:\d+: process_renames: Assertion `.*' failed",
+    r"|merge-ort\.c:\d+: \w+: Assertion",
     re.DOTALL,
 )
 
