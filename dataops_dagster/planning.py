@@ -24,8 +24,9 @@ from dataops_dagster.settings import Policy, Project, Workspace
 from dataops_dagster.store import News, Store, shown
 from dataops_dagster.yaml_keys import Unkeepable
 
-COMMITS = 256
-"""How many of the promoted commits a plan names; it counts all."""
+CANDIDATES = 256
+"""How many of the upstream's newest commits are looked through for a proven one, and named in a
+plan, which counts all."""
 
 _LOST = 5
 
@@ -58,8 +59,8 @@ class Planner:
             "target": self.target.name,
         }
         promoted = plan.promoted_from(self.store.trailers(last), **names)
-        if promoted is None:
-            promoted = last  # it came as it was, by fast-forward
+        if promoted is None or (promoted and promoted not in self.store.commit(last).parents):
+            promoted = last  # it came as it was, by fast-forward; its message may say anything
         # What a message names may be anything.
         if not is_object_id(promoted) or not self.store.has(promoted):
             return None
@@ -90,10 +91,10 @@ class Planner:
 
     def _rewritten(self, promoted: str) -> str:
         lost = self.store.log(self.tip, promoted, limit=_LOST)
-        shown = "; ".join(f"{c.id[:12]} {c.subject} ({c.author})" for c in lost.commits)
+        named = "; ".join(f"{c.id[:12]} {c.subject} ({c.author})" for c in lost.commits)
         return (
             f"{self.upstream.name} was rewritten: {lost.count} commit(s) that {self.target.name} has"
-            f" from it are gone from its branch {self.upstream.branch}: {shown}"
+            f" from it are gone from its branch {self.upstream.branch}: {named}"
         )
 
     @cached_property
@@ -129,7 +130,7 @@ class Planner:
         unexplained = kept
         if result.declared != tip.tree:
             unexplained = {d.path for d in self.store.differences(result.declared, tree)}
-        news = news or self.store.log(base, candidate, limit=COMMITS)
+        news = news or self.store.log(base, candidate, limit=CANDIDATES)
         scope = self.target.scope
         time = plan.moment(*([own] if own and commit != candidate else []), tip)
         return plan.signed(
@@ -192,7 +193,7 @@ class Planner:
                 f" workspaces.{self.target.name}.merge.policy",
             )
         before = self.store.commit(bases[0]).tree if bases else None
-        ours, theirs = self._sides(own, tip, bases, before)
+        ours, theirs = self._sides(own, tip, bases)
         merged = merge.merge(self.store, ours, theirs, self.target.merge, access=self._to)
         if isinstance(merged, Unmerged):
             return Conflicted(self.target.name, tip.id, merged.paths)
@@ -204,9 +205,7 @@ class Planner:
         commit = self._commit(tree, [own.id, tip.id], own, tip)
         return _Result(commit, tree, declared, settled, before)
 
-    def _sides(
-        self, own: Commit, tip: Commit, bases: Sequence[str], before: str | None
-    ) -> tuple[str, str]:
+    def _sides(self, own: Commit, tip: Commit, bases: Sequence[str]) -> tuple[str, str]:
         """Return the two commits to merge.
 
         What the target owns is put into the upstream's side, and into what both began with: as if
@@ -215,17 +214,19 @@ class Planner:
         wanted = self._with_own(tip.tree, own, Absent.LEAVE_OUT)
         if wanted == tip.tree:
             return own.id, tip.id
-        try:
-            began = before and self._with_own(before, own, Absent.LEAVE_OUT)
-        except Unkeepable:  # both sides may have mended what was no YAML
-            began = None
-        if len(bases) != 1 or began is None:
+        if not bases:
             return own.id, self._commit(wanted, [tip.id], tip, tip)
-        root = self._commit(began, [], tip, tip)
-        return (
-            self._commit(own.tree, [root], own, tip),
-            self._commit(wanted, [root], tip, tip),
-        )
+        began = [
+            self._commit(self._as_owned(base, own), [base.id], base, base)
+            for base in self.store.commits(bases)
+        ]
+        return self._commit(own.tree, began, own, tip), self._commit(wanted, began, tip, tip)
+
+    def _as_owned(self, base: Commit, own: Commit) -> str:
+        try:
+            return self._with_own(base.tree, own, Absent.LEAVE_OUT)
+        except Unkeepable:  # both sides may have mended what was no YAML then
+            return base.tree
 
     def _with_own(self, tree: str, own: Commit, absent: Absent) -> str:
         if not self.target.keep:

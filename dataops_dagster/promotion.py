@@ -31,12 +31,9 @@ from dataops_dagster.model import (
     Release,
     Verdict,
 )
-from dataops_dagster.planning import Planner, is_on, signature
+from dataops_dagster.planning import CANDIDATES, Planner, is_on, signature
 from dataops_dagster.settings import Project, Workspace
 from dataops_dagster.store import Store
-
-CANDIDATES = 256
-"""How many of the upstream's newest commits are looked through for a proven one."""
 
 RACES = 5
 """How often a lost race is planned anew before we give up until the next time."""

@@ -287,7 +287,7 @@ class Store:
                 self._sweep()
                 raise
             self._keep(ref, wanted, access)
-            self._tidy()
+            self._tidy(access)
 
     def _bring(self, access: Access, wanted: Wanted, ref: str) -> None:
         tips = self._tips()
@@ -330,7 +330,7 @@ class Store:
                 raise ToolError(what, None, problem, hint=hint) from None
             raise
 
-    def _tidy(self) -> None:
+    def _tidy(self, access: Access) -> None:
         """Pack what many fetches left, and index a long history, where that speeds up every look."""
         objects = self.folder / "objects"
         # git's own measure: one of 256 folders tells of all of them.
@@ -339,7 +339,8 @@ class Store:
         indexed = (objects / "info" / "commit-graph").exists()
         try:
             if many or len(packs) > _PACKS:
-                self.git("gc", "--quiet", seconds=self.seconds)
+                # Packing a partial cache stops at what is missing, unless that may be asked for.
+                self.git("gc", "--quiet", seconds=self.seconds, access=access, lazy=True)
             elif packs and not indexed:
                 self.git("commit-graph", "write", "--reachable", seconds=self.seconds)
         except ToolError:
