@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from dataops_dagster.git import Access
 from dataops_dagster.model import DroppedLine, Overwrite
-from dataops_dagster.store import Store, shown
+from dataops_dagster.objects import shown
+from dataops_dagster.store import Store
 from dataops_dagster.text import inert
 
 _FILES = 100

@@ -8,7 +8,8 @@ from enum import Enum
 
 from dataops_dagster import yaml_keys
 from dataops_dagster.git import Access
-from dataops_dagster.store import Entry, Store
+from dataops_dagster.objects import Entry
+from dataops_dagster.store import Store
 from dataops_dagster.yaml_keys import Unkeepable
 
 _FILES = ("100644", "100755")

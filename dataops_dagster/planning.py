@@ -15,13 +15,16 @@ from dataops_dagster.model import (
     Change,
     Commit,
     Conflicted,
+    Equality,
     Kept,
+    Overwrite,
     Plan,
     Rejected,
 )
+from dataops_dagster.objects import Difference, News, shown
 from dataops_dagster.ownership import Absent
 from dataops_dagster.settings import Policy, Project, Workspace
-from dataops_dagster.store import News, Store, shown
+from dataops_dagster.store import Store
 from dataops_dagster.yaml_keys import Unkeepable
 
 CANDIDATES = 256
@@ -123,52 +126,62 @@ class Planner:
             )
         if not isinstance(result, _Result):
             return result
-        tree, commit = result.tree, result.commit
-        changed = self.store.differences(own.tree if own else None, tree)
-        lost = {d.path for d in changed if d.path in result.settled}
-        kept = {d.path for d in self.store.differences(tip.tree, tree)}
+        news = news or self.store.log(base, candidate, limit=CANDIDATES)
+        return plan.signed(self._told(tip, own, result, news))
+
+    def _told(self, tip: Commit, own: Commit | None, result: _Result, news: News) -> Plan:
+        changed = self.store.differences(own.tree if own else None, result.tree)
+        inputs = [own, tip] if own and result.commit != tip.id else [tip]
+        time, taken = plan.moment(*inputs), self.base.tags
+        return Plan(
+            project=self.project.name,
+            target=self.target.name,
+            upstream=self.upstream.name,
+            base=self.base.commit,
+            upstream_commit=tip.id,
+            commit=result.commit,
+            tree=result.tree,
+            equality=self._equality(tip, result),
+            commit_count=news.count,
+            commits=news.commits,
+            changes=tuple(Change(d.status, shown(d.path)) for d in changed),
+            overwrites=self._overwrites(tip, own, result, changed) if own else (),
+            keeps=self._keeps(tip, result),
+            tag=release.tag_of(
+                self.project.name, self.target.name, result.commit, time, taken=taken
+            ),
+        )
+
+    def _equality(self, tip: Commit, result: _Result) -> Equality:
+        scope = self.target.scope
+        return plan.equality(
+            commit=result.commit,
+            tree=result.tree,
+            upstream=tip,
+            in_scope=bool(scope) and not self.store.differences(tip.tree, result.tree, *scope),
+            declared=result.declared,
+        )
+
+    def _overwrites(
+        self, tip: Commit, own: Commit, result: _Result, changed: Sequence[Difference]
+    ) -> tuple[Overwrite, ...]:
+        return losses.overwrites(
+            self.store,
+            own.id,
+            tip.id,
+            result.tree,
+            {d.path for d in changed if d.path in result.settled},
+            before=result.before,
+            access=self._to,
+        )
+
+    def _keeps(self, tip: Commit, result: _Result) -> tuple[Kept, ...]:
+        kept = {d.path for d in self.store.differences(tip.tree, result.tree)}
         unexplained = kept
         if result.declared != tip.tree:
-            unexplained = {d.path for d in self.store.differences(result.declared, tree)}
-        news = news or self.store.log(base, candidate, limit=CANDIDATES)
-        scope = self.target.scope
-        time = plan.moment(*([own] if own and commit != candidate else []), tip)
-        return plan.signed(
-            Plan(
-                project=self.project.name,
-                target=self.target.name,
-                upstream=self.upstream.name,
-                base=base,
-                upstream_commit=candidate,
-                commit=commit,
-                tree=tree,
-                equality=plan.equality(
-                    commit=commit,
-                    tree=tree,
-                    upstream=tip,
-                    in_scope=bool(scope) and not self.store.differences(tip.tree, tree, *scope),
-                    declared=result.declared,
-                ),
-                commit_count=news.count,
-                commits=news.commits,
-                changes=tuple(Change(d.status, shown(d.path)) for d in changed),
-                overwrites=losses.overwrites(
-                    self.store,
-                    own.id,
-                    candidate,
-                    tree,
-                    lost,
-                    before=result.before,
-                    access=self._to,
-                )
-                if own
-                else (),
-                keeps=tuple(Kept(shown(p), p not in unexplained) for p in sorted(kept)),
-                tag=release.tag_of(
-                    self.project.name, self.target.name, commit, time, taken=self.base.tags
-                ),
-            )
-        )
+            found = self.store.differences(result.declared, result.tree)
+            unexplained = {d.path for d in found}
+        return tuple(Kept(shown(path), path not in unexplained) for path in sorted(kept))
 
     def _result(self, tip: Commit, own: Commit | None) -> _Result | Rejected | Conflicted:
         """Merge, or move forward where nothing of the target's own stands in the way."""
@@ -192,14 +205,16 @@ class Planner:
                 f"bring them into {self.upstream.name} first, or change"
                 f" workspaces.{self.target.name}.merge.policy",
             )
-        before = self.store.commit(bases[0]).tree if bases else None
         ours, theirs = self._sides(own, tip, bases)
         merged = merge.merge(self.store, ours, theirs, self.target.merge, access=self._to)
         if isinstance(merged, Unmerged):
             return Conflicted(self.target.name, tip.id, merged.paths)
         tree = self._with_own(merged.tree, own, Absent.REFUSE)
-        settled = set(merged.overwrites)
-        if self.target.merge.policy is Policy.EXACT:
+        settled, is_exact = set(merged.overwrites), self.target.merge.policy is Policy.EXACT
+        before = None
+        if bases and (settled or is_exact):
+            before = self.store.commit(bases[0]).tree
+        if is_exact:
             # All that the target changed since it had the upstream's last may be lost.
             settled = {d.path for d in self.store.differences(before, own.tree)}
         commit = self._commit(tree, [own.id, tip.id], own, tip)

@@ -125,12 +125,12 @@ def _bring(project: Project, heads: Sequence[tuple[Workspace, str | None]], stor
     commits = [commit for _, commit in heads if commit]
     # Where the target has a base, its server has nearly all contents already.
     partly = len(commits) == len(heads)
-    while not store.is_fetched(*commits):
+    while missing := store.unfetched(*commits):
         made = store.made
         for workspace, commit in heads:
-            if commit:
+            if commit in missing:
                 access = Access.of(project, workspace)
-                store.fetch(access, workspace.branch, commit, without_blobs=partly)
+                store.bring(access, workspace.branch, str(commit), without_blobs=partly)
         if store.made == made:
             return  # else the cache was made anew, and what was fetched first is gone
 

@@ -82,6 +82,7 @@ def warm(made) -> World:
     return world
 
 
+pytestmark = pytest.mark.slow
 only = pytest.mark.parametrize
 on_files = only("transport", [FILE], indirect=True)
 on_both = only("transport", [FILE, HTTP], indirect=True)

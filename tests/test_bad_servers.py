@@ -54,6 +54,7 @@ ESCAPES = b"no\x1b[31m \x1b]0;title\x07 \xe2\x80\xae entry"
 SECONDS = 1.0
 """The deadline of what a test lets hang."""
 
+pytestmark = pytest.mark.slow
 only = pytest.mark.parametrize
 over_http = only("transport", [HTTP], indirect=True)
 over_an_old_server = only("transport", [OLD], indirect=True)

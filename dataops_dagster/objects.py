@@ -1,0 +1,260 @@
+"""Reads and writes the objects of one bare repository; reaches no server by itself."""
+
+from __future__ import annotations
+
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dataops_dagster import process
+from dataops_dagster.git import Access, object_id
+from dataops_dagster.model import Change, Commit
+from dataops_dagster.text import inert
+
+EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
+_EMAIL = "dataops@localhost"
+_HISTORY = 100_000
+"""How far back a branch is looked through."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What stands at a path of a tree: git's octal mode, and an object's id."""
+
+    mode: str
+    id: str
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What stands at a path in one tree and in another; `status` is git's letter."""
+
+    path: bytes
+    status: str
+    before: Entry | None
+    after: Entry | None
+
+
+@dataclass(frozen=True)
+class News:
+    """Commits that one side lacks: how many there are, and the newest of them."""
+
+    count: int
+    commits: tuple[Commit, ...]
+
+
+class Objects(ABC):
+    """What a bare repository holds."""
+
+    @abstractmethod
+    def git(self, *arguments: str, **options: Any) -> process.Completed:
+        """Run git in the repository, with the options of `HardenedGit.command`."""
+
+    def text(self, *arguments: str, **options: Any) -> str:
+        """Run git in the cache; returns its output as text."""
+        return self.git(*arguments, **options).stdout.decode("utf-8", "replace").strip("\n")
+
+    def has(self, *commits: str) -> bool:
+        """Say whether all of the commits are in the cache."""
+        asked = "".join(f"{commit}\n" for commit in commits)
+        told = self.text("cat-file", "--batch-check=%(objecttype)", stdin=asked.encode())
+        return told.split("\n") == ["commit"] * len(commits)
+
+    def commit(self, id_: str) -> Commit:
+        """Read one commit."""
+        return self.commits([id_])[0]
+
+    def commits(self, ids: Sequence[str]) -> tuple[Commit, ...]:
+        """Read commits; what is not in the encoding they declare is replaced, not refused."""
+        return self._log("--no-walk=unsorted", "--end-of-options", *ids) if ids else ()
+
+    def _log(self, *arguments: str) -> tuple[Commit, ...]:
+        form = "--format=%H%n%T%n%P%n%ct%n%an%n%s"
+        options = ("-z", "--encoding=UTF-8", "--no-show-signature", form)
+        listed = self.text("log", *options, *arguments)
+        return tuple(map(_commit, listed.rstrip("\0").split("\0"))) if listed else ()
+
+    def trailers(self, commit: str) -> dict[str, str]:
+        """Return the `Key: value` lines at the end of a commit's message."""
+        form = "--format=%(trailers:only=true,unfold=true)"
+        lines = self.text("log", "--no-walk", "--no-show-signature", form, commit).split("\n")
+        pairs = (line.partition(": ") for line in lines)
+        return {key: value for key, colon, value in pairs if colon}
+
+    def log(self, base: str | None, tip: str, *, limit: int) -> News:
+        """Return what `tip` has that `base` lacks: how many commits, and the newest `limit`."""
+        exclude = [f"^{base}"] if base else []
+        newest = self._log("--topo-order", f"--max-count={limit + 1}", tip, *exclude)
+        count = len(newest)
+        if count > limit:
+            count = int(self.text("rev-list", "--count", tip, *exclude))
+        return News(count, newest[:limit])
+
+    def heads_in(self, news: News, base: str | None, *, limit: int) -> list[str]:
+        """Return the heads that the branch had since `base`, newest first, at most `limit`.
+
+        Those are its first parents; what was merged into it was no head of its own.
+        """
+        tip = news.commits[0].id
+        if news.count > len(news.commits):
+            exclude = [f"^{base}"] if base else []
+            options = ("--topo-order", "--first-parent", f"--max-count={limit}")
+            return self.text("rev-list", *options, tip, *exclude).split()
+        parents = {commit.id: commit.parents for commit in news.commits}
+        heads = [tip]
+        while parents[heads[-1]] and parents[heads[-1]][0] in parents:
+            heads.append(parents[heads[-1]][0])
+        return heads
+
+    def history(self, tip: str) -> list[str]:
+        """Return the commits of a branch, newest first."""
+        return self.text("rev-list", f"--max-count={_HISTORY}", tip).split()
+
+    def contains(self, tip: str, commit: str) -> bool:
+        """Say whether `commit` is `tip` or an ancestor of it."""
+        done = self.git("merge-base", "--is-ancestor", commit, tip, allow=(0, 1))
+        return done.code == 0
+
+    def merge_bases(self, one: str, other: str) -> list[str]:
+        """Return the newest commits that two share; several after they merged criss-cross."""
+        done = self.git("merge-base", "--all", one, other, allow=(0, 1))
+        if done.code == 0:
+            return done.stdout.decode().split()
+        # With a missing commit git before 2.44 also answers "none"; only a full walk proves it.
+        self.git("rev-list", "--count", one, other)
+        return []
+
+    def changes(self, before: str | None, after: str, *paths: str) -> tuple[Change, ...]:
+        """Compare two trees (None is the empty one), path by path, without rename detection.
+
+        With `paths`, only what these patterns of git's take in.
+        """
+        differences = self.differences(before, after, *paths)
+        return tuple(Change(d.status, shown(d.path)) for d in differences)
+
+    def differences(self, before: str | None, after: str, *paths: str) -> list[Difference]:
+        """Return what differs between two trees, as git has it."""
+        old = before or EMPTY_TREE
+        if old == after:
+            return []
+        patterns = ["--", *(f":(glob){path}" for path in paths)] if paths else []
+        options = ("-r", "-z", "--raw", "--no-abbrev", "--no-renames")
+        listed = self.git("diff-tree", *options, old, after, *patterns).stdout
+        fields = listed.split(b"\0")[:-1]
+        return [
+            _difference(facts, path) for facts, path in zip(fields[::2], fields[1::2], strict=True)
+        ]
+
+    def entry(self, tree: str, path: str) -> Entry | None:
+        """Return what stands at a path, if anything does."""
+        literally = {"GIT_LITERAL_PATHSPECS": "1"}
+        found = self.text("ls-tree", "-z", tree, "--", path, env=literally).partition("\t")[0]
+        mode, _, id_ = found.split(" ") if found else ("", "", "")
+        return Entry(mode, id_) if found else None
+
+    def read(self, blob: str, access: Access | None = None) -> bytes:
+        """Read a file's contents; with `access` a partial cache may ask for them."""
+        return self.git("cat-file", "blob", blob, access=access, lazy=True).stdout
+
+    def tags(self, prefix: str) -> Iterator[tuple[str, str]]:
+        """Yield name and message of the annotated tags below `prefix` that are in the cache."""
+        form = "--format=%(objecttype)%00%(refname)%00%(contents)%00"
+        fields = self.text("for-each-ref", form, prefix).split("\0")
+        for kind, name, message in zip(fields[::3], fields[1::3], fields[2::3], strict=False):
+            if kind.strip() == "tag":
+                yield name.removeprefix("refs/tags/"), message
+
+    # --- writing ------------------------------------------------------------------------------
+
+    def write_blob(self, data: bytes) -> str:
+        """Write a file's contents; returns the id."""
+        return object_id(self.text("hash-object", "-w", "--stdin", stdin=data))
+
+    def write_tree(self, tree: str, entries: Mapping[bytes, Entry | None]) -> str:
+        """Write a tree like `tree` with some paths set, or removed (None)."""
+        if not entries:
+            return tree
+        lines = [
+            f"{entry.mode} {entry.id} 0\t".encode() + path
+            if entry
+            else b"0 " + b"0" * 40 + b"\t" + path
+            # Removed first: a file may stand where a folder was.
+            for path, entry in sorted(entries.items(), key=lambda item: item[1] is not None)
+        ]
+        with tempfile.TemporaryDirectory(prefix="dataops-tree-") as scratch:
+            env = {"GIT_INDEX_FILE": f"{scratch}/index"}
+            self.git("read-tree", tree, env=env)
+            self.git(
+                "update-index",
+                "-z",
+                "--replace",
+                "--index-info",
+                stdin=b"\0".join(lines) + b"\0",
+                env=env,
+            )
+            return object_id(self.text("write-tree", "--missing-ok", env=env))
+
+    def write_commit(
+        self, tree: str, parents: Sequence[str], message: str, *, name: str, time: int
+    ) -> str:
+        """Write a commit whose id depends on nothing but these arguments."""
+        options = [word for parent in parents for word in ("-p", parent)]
+        env = identity(name, time)
+        return object_id(self.text("commit-tree", tree, *options, stdin=message.encode(), env=env))
+
+    def write_tag(self, tag: str, commit: str, message: str, *, name: str, time: int) -> str:
+        """Write an annotated tag object without a ref; returns its id."""
+        identity = f"{name} <{_EMAIL}> {time} +0000"
+        text = f"object {commit}\ntype commit\ntag {tag}\ntagger {identity}\n\n{message}"
+        return object_id(self.text("mktag", stdin=text.encode()))
+
+    def export(self, commit: str, folder: Path) -> None:
+        """Write the commit's files into an empty folder, without anything of git's own.
+
+        The cache has to be `complete` for it.
+        """
+        with tempfile.TemporaryDirectory(prefix="dataops-export-") as scratch:
+            env = {"GIT_INDEX_FILE": f"{scratch}/index", "GIT_WORK_TREE": str(folder)}
+            self.git("read-tree", commit, env=env)
+            self.git("checkout-index", "--all", "--quiet", env=env)
+
+
+def shown(path: bytes) -> str:
+    """Return a path as text; bytes that are no UTF-8 stay readable."""
+    return inert(path.decode("utf-8", "backslashreplace"))
+
+
+def identity(name: str, time: int) -> dict[str, str]:
+    """Return the environment that makes git write this name and date, in UTC seconds."""
+    values = {"NAME": name, "EMAIL": _EMAIL, "DATE": f"@{time} +0000"}
+    return {
+        f"GIT_{role}_{key}": value
+        for role in ("AUTHOR", "COMMITTER")
+        for key, value in values.items()
+    }
+
+
+def _commit(record: str) -> Commit:
+    id_, tree, parents, time, author, subject = record.split("\n", 5)
+    return Commit(
+        id=id_,
+        tree=tree,
+        author=inert(author)[:200],
+        subject=inert(subject)[:200],
+        time=int(time) if time.lstrip("-").isdigit() else 0,
+        parents=tuple(parents.split()),
+    )
+
+
+def _difference(facts: bytes, path: bytes) -> Difference:
+    """Read `:MODE MODE ID ID STATUS`."""
+    old_mode, mode, old_id, id_, status = facts.decode()[1:].split(" ")
+    return Difference(
+        path,
+        status[0],
+        None if status == "A" else Entry(old_mode, old_id),
+        None if status == "D" else Entry(mode, id_),
+    )
