@@ -336,16 +336,16 @@ def test_a_rewrite_after_the_look_up_is_an_answer_and_heals(promoted: World, mon
     world.attempt()
     old = world.dev.head
     world.dev.commit({"a": "1\n"})
-    fetch = world.shop.store.fetch
+    bring = world.shop.store.bring
 
     def rewritten(*arguments, **more) -> None:
         monkeypatch.undo()
         git(world.dev.bare, "update-ref", "refs/heads/main", old)
         git(world.dev.bare, "reflog", "expire", "--expire=now", "--all")
         git(world.dev.bare, "gc", "--quiet", "--prune=now")
-        fetch(*arguments, **more)
+        bring(*arguments, **more)
 
-    monkeypatch.setattr(world.shop.store, "fetch", rewritten)
+    monkeypatch.setattr(world.shop.store, "bring", rewritten)
     answer = world.attempt()
     assert isinstance(answer, ToolError)
     assert answer.retryable

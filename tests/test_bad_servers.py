@@ -230,7 +230,7 @@ def test_an_answer_that_never_ends_and_comes_fast_is_cut_at_the_deadline(world: 
     short(world, LOOK_UP)
     world.server.fails(endless(REFS), LOOK_UP, path="dev")
     with within(SECONDS):
-        failed(world, retryable=True)
+        failed(world)
 
 
 @only("where", ["pre-receive", "update"])

@@ -148,6 +148,8 @@ def dropped(plan: Plan) -> dict[str, list[str]]:
 
 LAKE = "source: users\ntarget: lake\n"
 MART = "source: users\ntarget: mart\n"
+pytestmark = pytest.mark.slow
+
 EXACT = "merge: {policy: exact}"
 STRICT = "merge: {policy: fail_on_conflict}"
 FF_ONLY = "merge: {policy: ff_only}"
