@@ -64,11 +64,8 @@ class Planner:
         promoted = plan.promoted_from(self.store.trailers(last), **names)
         if promoted is None or (promoted and promoted not in self.store.commit(last).parents):
             promoted = last  # it came as it was, by fast-forward; its message may say anything
-        # What a message names may be anything.
-        if not is_object_id(promoted) or not self.store.has(promoted):
-            return None
-        if self.store.contains(self.tip, promoted) or not self.store.contains(base, promoted):
-            return None
+        if not promoted or self.store.contains(self.tip, promoted):
+            return None  # it came from another upstream, or is still there
         if not self.store.merge_bases(base, self.tip):
             return self._unrelated()
         return self._no(Allowance.REWRITTEN, self._rewritten(promoted))
@@ -185,10 +182,9 @@ class Planner:
 
     def _result(self, tip: Commit, own: Commit | None) -> _Result | Rejected | Conflicted:
         """Merge, or move forward where nothing of the target's own stands in the way."""
+        self.store.complete(self._from, tip.id, base=own.id if own else None)
         if own is None:
-            self.store.complete(self._from, tip.id, base=None)
             return _Result(tip.id, tip.tree, tip.tree)
-        self.store.complete(self._from, tip.id, base=own.id)
         declared = self._with_own(tip.tree, own, Absent.LET_BE)
         bases = self.store.merge_bases(own.id, tip.id)
         unrelated = None if bases else self._unrelated()

@@ -10,8 +10,6 @@ from urllib.parse import unquote, urlsplit
 from dataops_dagster import process
 from dataops_dagster.git import BOUNDS, Access, error_of
 
-_IN_MEMORY = 1 << 20
-
 
 class LocalService:
     """The repository behind a file URL."""
@@ -40,8 +38,6 @@ class LocalService:
     def _run(
         self, program: str, options: list[str], request: bytes | IO[bytes], seconds: float
     ) -> IO[bytes]:
-        if not isinstance(request, bytes):
-            request.seek(0)
         answer = tempfile.TemporaryFile(dir=self.scratch)  # noqa: SIM115  # the caller closes it
         done = process.run(
             ["git", program.removeprefix("git-"), "--stateless-rpc", *options, self.path],
