@@ -17,7 +17,18 @@ from pydantic import BaseModel, ValidationError
 
 from dataops_dagster import consistency, urls
 from dataops_dagster.errors import ConfigError, Problem
-from dataops_dagster.settings import STEPS, Automation, Credential, Gate, Project, Workspace
+from dataops_dagster.settings import (
+    STEPS,
+    Approvals,
+    Automation,
+    Credential,
+    Gate,
+    Lint,
+    Merge,
+    Period,
+    Project,
+    Workspace,
+)
 
 SIZE_LIMIT_BYTES = 1024 * 1024
 DEFAULT_PATH = Path("dataops.yaml")
@@ -25,8 +36,13 @@ DEFAULT_PATH = Path("dataops.yaml")
 # The parts of a value's key path that tell which settings stand below it.
 _SETTINGS: Mapping[str, type[BaseModel]] = {
     "automation": Automation,
-    "gate": Gate,
     "credential": Credential,
+    "merge": Merge,
+    "gate": Gate,
+    "windows": Period,
+    "freezes": Period,
+    "approvals": Approvals,
+    "lint": Lint,
     **STEPS,
 }
 
@@ -185,13 +201,20 @@ class _Source:
         return project.model_copy(
             update={
                 "workspaces": {
-                    name: workspace.model_copy(
-                        update={"repository": self._absolute(workspace.repository)}
-                    )
-                    for name, workspace in project.workspaces.items()
+                    name: self._found(workspace) for name, workspace in project.workspaces.items()
                 }
             }
         )
+
+    def _found(self, workspace: Workspace) -> Workspace:
+        """Return the workspace with all its paths seen from the file's folder."""
+        update: dict[str, Any] = {"repository": self._absolute(workspace.repository)}
+        approvals = workspace.gate and workspace.gate.approvals
+        if workspace.gate and approvals and approvals.allowed_signers:
+            signers = str(self.path.absolute().parent / approvals.allowed_signers)
+            approvals = approvals.model_copy(update={"allowed_signers": signers})
+            update["gate"] = workspace.gate.model_copy(update={"approvals": approvals})
+        return workspace.model_copy(update=update)
 
     def _line(self, problem: Problem) -> int:
         return int(problem.where.removeprefix(f"{self.path}:").split(":")[0])
@@ -334,7 +357,7 @@ def _settings_at(location: tuple[str | int, ...]) -> type[BaseModel]:
             return Project
         case ("workspaces", _):  # whatever the workspace is called
             return Workspace
-        case (*_, str(key)) if key in _SETTINGS:
+        case (*_, str(key)) | (*_, str(key), int()) if key in _SETTINGS:
             return _SETTINGS[key]
     return Project
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dataops_dagster import urls
-from dataops_dagster.settings import Merge, ModifyDelete, Policy, Project, Workspace
+from dataops_dagster.gate import lint
+from dataops_dagster.settings import ModifyDelete, Policy, Project, TreeRule, Workspace
 
 Place = tuple[str, str]
 """A repository, spelling differences aside, and a branch."""
@@ -54,29 +55,28 @@ def mistakes(project: Project, place_of: Callable[[Workspace], Place]) -> Iterat
 
 def _upstream(project: Project, workspace: Workspace) -> Iterator[Mistake]:
     at = ("workspaces", workspace.name)
-    if workspace.upstream is None:
-        for key, given in (
-            ("gate", workspace.gate is not None),
-            ("promote", workspace.promote != "manual"),
-            ("merge", workspace.merge != Merge()),
-            ("keep", bool(workspace.keep)),
-            ("scope", bool(workspace.scope)),
-        ):
-            if given:
+    if not workspace.upstream:
+        unset = Workspace.model_fields
+        for key in ("gate", "promote", "supersede", "auto_rollback", "merge", "keep", "scope"):
+            if getattr(workspace, key) != unset[key].get_default(call_default_factory=True):
                 yield Mistake(
                     (*at, key),
                     "nothing is promoted into a workspace without an upstream",
                     "add upstream: NAME, or remove this key",
                 )
-    elif workspace.upstream not in project.workspaces:
-        close = difflib.get_close_matches(workspace.upstream, project.workspaces, n=1)
+        return
+    missing = [name for name in workspace.upstream if name not in project.workspaces]
+    for name in missing:
+        close = difflib.get_close_matches(name, project.workspaces, n=1)
         known = ", ".join(project.workspaces)
         yield Mistake(
             (*at, "upstream"),
-            f"there is no workspace {workspace.upstream}",
+            f"there is no workspace {name}",
             f"did you mean {close[0]}?" if close else f"name one of {known}",
         )
-    else:
+    if len(set(workspace.upstream)) < len(workspace.upstream):
+        yield Mistake((*at, "upstream"), "names a workspace twice", "name each once")
+    if not missing:
         if workspace.gate:
             yield from _gate(project, workspace)
         merge = workspace.merge
@@ -95,21 +95,47 @@ def _upstream(project: Project, workspace: Workspace) -> Iterator[Mistake]:
 
 
 def _gate(project: Project, workspace: Workspace) -> Iterator[Mistake]:
-    """Yield why a gate could never open."""
-    assert workspace.gate
-    upstream = project.upstream_of(workspace)
-    where = ("workspaces", workspace.name, "gate")
-    if upstream.run is None:
+    """Yield why a gate could never open, or could not be asked."""
+    gate, where = workspace.gate, ("workspaces", workspace.name, "gate")
+    assert gate
+    for upstream in project.upstreams_of(workspace) if gate.runs else ():
+        if gate.jobs and upstream.deploy is None:
+            yield Mistake(
+                (*where, "jobs"),
+                f"nobody can say at which commit of {upstream.name} they ran",
+                f"say under workspaces.{upstream.name}.deploy how a commit gets there",
+            )
+        elif upstream.run is None and not gate.jobs:
+            yield Mistake(
+                where,
+                f"no run of {upstream.name} can ever pass it",
+                f"say under workspaces.{upstream.name}.run what a run is, or set runs: 0",
+            )
+        elif gate.environment not in (None, upstream.environment):
+            yield Mistake(
+                (*where, "environment"),
+                f"{upstream.name} is never run in environment {gate.environment}",
+                f"name its environment, {upstream.environment}, or leave the key out",
+            )
+    first = project.upstream_of(workspace)
+    if gate.tested_tree is TreeRule.RETEST and first.run is None:
         yield Mistake(
-            where,
-            f"no run of {upstream.name} can ever pass it",
-            f"say under workspaces.{upstream.name}.run what a run is",
+            (*where, "tested_tree"),
+            f"there is no way to run what would land: {first.name} has no run",
+            f"say under workspaces.{first.name}.run what a run is",
         )
-    elif workspace.gate.environment not in (None, upstream.environment):
+    if gate.runs == 0:
+        for key in ("soak", "max_age", "jobs"):
+            if getattr(gate, key):
+                yield Mistake(
+                    (*where, key), "has no meaning where runs is 0", "remove it, or ask for a run"
+                )
+    unknown = sorted(set(gate.lint.ignore) - set(lint.RULES)) if gate.lint else []
+    if unknown:
         yield Mistake(
-            ("workspaces", workspace.name, "gate", "environment"),
-            f"{upstream.name} is never run in environment {workspace.gate.environment}",
-            f"name its environment, {upstream.environment}, or leave the key out",
+            (*where, "lint", "ignore"),
+            f"there is no rule {', '.join(unknown)}",
+            f"name one of {', '.join(lint.RULES)}",
         )
 
 
@@ -159,10 +185,12 @@ _BAD_BRANCH = re.compile(r"\.\.|@\{|//|/\.|\.lock(/|$)|[/.]$|^@$")
 
 
 def _on_a_cycle(project: Project) -> Iterator[str]:
-    for name in project.workspaces:
-        step, passed = name, set()
-        while step in project.workspaces and step not in passed:
-            passed.add(step)
-            step = project.workspaces[step].upstream or ""
-        if step == name:
+    for name, workspace in project.workspaces.items():
+        ahead, passed = list(workspace.upstream), set[str]()
+        while ahead:
+            step = ahead.pop()
+            if step in project.workspaces and step not in passed:
+                passed.add(step)
+                ahead += project.workspaces[step].upstream
+        if name in passed:
             yield name

@@ -35,15 +35,20 @@ class Change:
 
 
 class Outcome(str, Enum):
-    """How a run of a workspace ended, as evidence."""
+    """How a run of a workspace ended; one that `errored` could not find out, and proves nothing."""
 
     PASSED = "passed"
     FAILED = "failed"
+    ERRORED = "errored"
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """The recorded outcome of one run of a workspace at one commit in one environment."""
+    """The recorded outcome of one run of a workspace at one commit in one environment.
+
+    `ran` says in words what was run; `digest` names exactly it (see `what_ran`), and is empty for a
+    job of the user's own.
+    """
 
     workspace: str
     commit: str
@@ -54,15 +59,56 @@ class Evidence:
     time: datetime
     ran: str
     detail: str = ""
+    digest: str = ""
 
 
-class EvidenceBook(Protocol):
-    """Where evidence is looked up; orchestration keeps it in Dagster's instance."""
+class DecisionKind(str, Enum):
+    """What a person, or a rollback, decided about a target."""
+
+    APPROVE = "approve"
+    HOLD = "hold"
+    REJECT = "reject"
+    LIFT = "lift"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One recorded decision about a target.
+
+    An approval is bound to the digest of a `plan`; a rejection names a `commit` and its `tree`; what
+    lifts names in `lifts` the id of a hold or a rejection, or the commit of a rollback. `signed`
+    says that `by` is who holds the key, not only who said so.
+    """
+
+    id: str
+    kind: DecisionKind
+    target: str
+    by: str
+    reason: str
+    time: datetime
+    expires: datetime | None = None
+    plan: str = ""
+    commit: str = ""
+    tree: str = ""
+    lifts: str = ""
+    signed: bool = False
+
+
+class Book(Protocol):
+    """Where evidence and decisions are looked up; orchestration keeps them in Dagster's instance."""
 
     def find(
         self, project: str, workspace: str, environment: str, commits: Sequence[str]
     ) -> Sequence[Evidence]:
         """Return all evidence for `commits` of the workspace in the environment, any order."""
+
+    def job_runs(
+        self, project: str, workspace: str, environment: str, jobs: Sequence[str]
+    ) -> Sequence[Evidence]:
+        """Return what runs of the user's own jobs say about what was deployed to the workspace."""
+
+    def decisions(self, project: str, target: str) -> Sequence[Decision]:
+        """Return all that was decided about the target, the oldest first."""
 
 
 class State(str, Enum):
@@ -75,13 +121,17 @@ class State(str, Enum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """One condition's answer: why, who can change it, and the earliest time it can pass."""
+    """One condition's answer: why, who can change it, and the earliest time it can pass.
+
+    `parts` are the answers that it was made of.
+    """
 
     condition: str
     state: State
     reason: str
     who: str
     earliest: datetime | None = None
+    parts: tuple[Verdict, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -142,6 +192,7 @@ class Allowance(str, Enum):
 
     UNRELATED = "unrelated"
     REWRITTEN = "rewritten"
+    THEIRS = "theirs"
 
 
 @dataclass(frozen=True)
@@ -150,8 +201,9 @@ class Plan:
 
     `base` is the target's head that the plan was made for, None for a branch yet to be made.
     `commits` are the newest of `commit_count`, `overwrites` the paths where the target loses something,
-    `keeps` what the tested upstream's tree does not have like this; `tag` is what will
-    record the release.
+    `keeps` what the tested upstream's tree does not have like this; `hotfixes` are commits that the
+    target got by itself since its last release, `skipped` heads of the upstream that this one
+    overtakes; `tag` is what will record the release. A rollback's upstream is the target itself.
     """
 
     project: str
@@ -168,7 +220,14 @@ class Plan:
     overwrites: tuple[Overwrite, ...]
     keeps: tuple[Kept, ...]
     tag: str
+    hotfixes: tuple[Commit, ...] = ()
+    skipped: tuple[str, ...] = ()
     digest: str = field(default="")
+
+    @property
+    def is_rollback(self) -> bool:
+        """Whether this brings back what the target had before."""
+        return self.upstream == self.target
 
 
 @dataclass(frozen=True)
@@ -184,9 +243,16 @@ class Release:
     tree: str
     equality: str
     time: datetime
+    base: str = ""
     evidence: tuple[str, ...] = ()
     gate: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
     override: str = ""
+
+    @property
+    def is_rollback(self) -> bool:
+        """Whether this brought back what the target had before."""
+        return self.upstream == self.target
 
 
 # --- the answers ------------------------------------------------------------------------------
@@ -213,15 +279,20 @@ class Ready:
 
 @dataclass(frozen=True)
 class Held:
-    """Not yet: the conditions that are not passed say what is waited for."""
+    """Not yet: the conditions that are not passed say what is waited for.
+
+    `plan` is what would land, as far as there is something that could.
+    """
 
     target: str
     verdicts: tuple[Verdict, ...]
+    plan: Plan | None = None
 
     @property
     def reason(self) -> str:
         """One line: what is waited for and why."""
-        return "; ".join(v.reason for v in self.verdicts if v.state is not State.PASSED)
+        waits = (v for v in self.verdicts if v.state is not State.PASSED)
+        return "; ".join(f"{v.condition}: {v.reason}" for v in waits)
 
 
 @dataclass(frozen=True)

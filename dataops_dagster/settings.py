@@ -7,12 +7,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, time, timedelta, timezone
 from enum import Enum
 from typing import Annotated, Any, Literal, TypeAlias
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    model_validator,
+)
+from typing_extensions import Self
 
 _DURATION = re.compile(r"([1-9][0-9]*)\s*(s|m|h|d)")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -47,20 +57,29 @@ Block = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][^\x00]*$")]
 # An environment name reaches a command line and a run tag; it never looks like an option.
 EnvironmentName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=60)]
 Text = Annotated[str, Field(min_length=1, pattern=r"^[^\x00-\x1f\x7f]+$")]
+JobName = Annotated[
+    str, Field(pattern=r"^([^:\x00-\x1f\x7f]+:)?[A-Za-z0-9_]+$", examples=["staging_elt"])
+]
+Predicate = Annotated[
+    str,
+    Field(
+        pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$", examples=["shop.policy:may_land"]
+    ),
+]
 
 _CRON_FIELDS = 5  # cronsim also takes six, with seconds first, which Dagster does not
 
 
-def _when(value: str) -> str:
-    if value in ("manual", "change"):
-        return value
+def _fields_of_cron(value: str) -> int:
     try:
         CronSim(value, datetime.now(timezone.utc))
     except CronSimError:
-        fields = 0
-    else:
-        fields = len(value.split())
-    if fields != _CRON_FIELDS:
+        return 0
+    return len(value.split())
+
+
+def _when(value: str) -> str:
+    if value not in ("manual", "change") and _fields_of_cron(value) != _CRON_FIELDS:
         raise ValueError(
             'is neither manual, change nor a five-field cron schedule, such as "0 6 * * 1-5"'
         )
@@ -181,6 +200,106 @@ KeepRule = Annotated[
 ]
 
 
+def _cron(value: str) -> str:
+    if _fields_of_cron(value) != _CRON_FIELDS:
+        raise ValueError('is no five-field cron schedule, such as "0 9 * * 1-5"')
+    return value
+
+
+def _time_zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError("is no time zone, such as Europe/Zurich") from None
+    return value
+
+
+def _moment(value: Any) -> datetime:
+    if isinstance(value, datetime):
+        return value
+    if isinstance(value, date):
+        return datetime.combine(value, time())
+    try:
+        return datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        raise ValueError("write a date or a time, such as 2026-12-24 or 2026-12-24 18:00") from None
+
+
+Cron = Annotated[str, AfterValidator(_cron), Field(examples=["0 9 * * 1-5"])]
+TimeZone = Annotated[str, AfterValidator(_time_zone), Field(examples=["Europe/Zurich"])]
+Moment = Annotated[
+    datetime,
+    BeforeValidator(_moment),
+    WithJsonSchema({"type": "string", "examples": ["2026-12-24", "2026-12-24 18:00"]}),
+]
+
+
+class Period(Settings):
+    """A stretch of time: once (`from`, `to`) or again and again (`cron`, `lasts`)."""
+
+    begin: Moment | None = Field(default=None, alias="from", description="when it begins")
+    end: Moment | None = Field(default=None, alias="to", description="when it is over")
+    cron: Cron | None = Field(default=None, description="when it begins, again and again")
+    lasts: Duration | None = Field(default=None, description="how long, each time cron says so")
+    time_zone: TimeZone = Field(
+        default="UTC", description="where cron, and moments that name no offset, are read"
+    )
+    reason: Text | None = Field(default=None, description="why; shown to whoever is held up")
+
+    @model_validator(mode="after")
+    def _is_one_of_both(self) -> Self:
+        once, again = (self.begin, self.end), (self.cron, self.lasts)
+        if not (all(once) and again == (None, None) or all(again) and once == (None, None)):
+            raise ValueError("say from and to, or cron and lasts")
+        if self.begin and self.end and self.at(self.begin) >= self.at(self.end):
+            raise ValueError("is over before it begins")
+        return self
+
+    def at(self, moment: datetime) -> datetime:
+        """Return a moment with its time zone."""
+        return moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(self.time_zone))
+
+
+class Approvals(Settings):
+    """People's yes to the exact plan."""
+
+    quorum: int = Field(default=1, ge=1, le=20, description="how many different people are needed")
+    expires: Duration = Field(
+        default="7d", validate_default=True, description="how long an approval counts"
+    )
+    exclude_authors: bool = Field(
+        default=True, description="who wrote one of the commits does not count"
+    )
+    allowed_signers: Text | None = Field(
+        default=None,
+        description="count only tags signed by a key in this file of ssh's; beside dataops.yaml",
+    )
+
+
+class Lint(Settings):
+    """What must be well formed in what lands."""
+
+    ignore: tuple[Text, ...] = Field(
+        default=(), strict=False, description="rules that do not count, by their ids"
+    )
+
+
+class TreeRule(str, Enum):
+    """How equal what lands must be to what a run proved, from the strictest to the most lenient."""
+
+    SAME = "same"
+    EXPLAINED = "explained"
+    RETEST = "retest"
+    ANY = "any"
+
+
+class FanIn(str, Enum):
+    """In how many of several upstreams a run must have succeeded."""
+
+    ALL = "all"
+    ANY = "any"
+
+
 class Gate(Settings):
     """What must hold before a promotion may land."""
 
@@ -188,6 +307,62 @@ class Gate(Settings):
         default=None,
         description="where a run of the upstream must have succeeded; its own, when not given",
     )
+    runs: int = Field(
+        default=1, ge=0, le=10, description="how many runs must have succeeded; 0 asks for none"
+    )
+    max_age: Duration | None = Field(
+        default=None, description="a run that is older than this proves nothing any more"
+    )
+    jobs: tuple[JobName, ...] = Field(
+        default=(),
+        strict=False,
+        description="Dagster jobs of your own whose runs on the deployed upstream count as its runs:"
+        " JOB, or LOCATION:JOB",
+    )
+    tested_tree: TreeRule = Field(
+        default=TreeRule.EXPLAINED,
+        strict=False,
+        description="what may differ from what was run. same: nothing; explained: what the target"
+        " keeps; retest: anything, once the merge itself was run; any: anything, only named",
+    )
+    upstreams: FanIn = Field(
+        default=FanIn.ALL,
+        strict=False,
+        description="of several upstreams, whether all or any must have proved what lands",
+    )
+    soak: Duration | None = Field(
+        default=None, description="how long ago the first of the successes must be"
+    )
+    windows: tuple[Period, ...] = Field(
+        default=(), strict=False, description="promotions land within these periods only"
+    )
+    freezes: tuple[Period, ...] = Field(
+        default=(), strict=False, description="no promotion lands within these periods"
+    )
+    approvals: Approvals | None = Field(default=None, description="people's yes to the exact plan")
+    lint: Lint | None = Field(
+        default=None, description="what lands must have no conflict markers and well-formed YAML"
+    )
+    predicate: Predicate | None = Field(
+        default=None,
+        description="a function of your own, as module:function; see docs/gate.md",
+    )
+
+
+class Supersede(str, Enum):
+    """What becomes of commits that a newer one overtakes."""
+
+    LATEST = "latest"
+    EVERY = "every"
+
+
+def _upstreams(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else () if value is None else value
+
+
+Upstreams = Annotated[
+    tuple[Name, ...], BeforeValidator(_upstreams, json_schema_input_type=Name | list[Name] | None)
+]
 
 
 class Credential(Settings):
@@ -204,8 +379,22 @@ class Workspace(Settings):
     repository: Text = Field(description="URL or path of the git repository, without credentials")
     branch: Text = "main"
     environment: EnvironmentName
-    upstream: Name | None = Field(default=None, description="the workspace that changes come from")
+    upstream: Upstreams = Field(
+        default=(),
+        strict=False,
+        description="the workspace that changes come from; several, for a gate that asks all or any",
+    )
     promote: When = "manual"
+    supersede: Supersede = Field(
+        default=Supersede.LATEST,
+        strict=False,
+        description="latest: the newest commit that the gate takes, skipping those before it;"
+        " every: each that the gate takes, the oldest first",
+    )
+    auto_rollback: bool = Field(
+        default=False,
+        description="roll back, once, when the deployment or the run of what was promoted fails",
+    )
     gate: Gate | None = Field(
         default=None, description="conditions on a promotion into this workspace"
     )
@@ -260,11 +449,13 @@ class Project(Settings):
 
     def upstream_of(self, target: Workspace) -> Workspace:
         """Return the workspace that `target`'s changes come from."""
-        assert target.upstream, f"{target.name} has no upstream"
-        return self.workspaces[target.upstream]
+        return self.upstreams_of(target)[0]
 
-    def evidence_environment(self, target: Workspace) -> str | None:
-        """Return the environment that `target`'s gate wants a run in, or None without a gate."""
-        if target.gate is None:
-            return None
-        return target.gate.environment or self.upstream_of(target).environment
+    def upstreams_of(self, target: Workspace) -> tuple[Workspace, ...]:
+        """Return the workspaces that `target`'s changes may come from, the first of them first."""
+        assert target.upstream, f"{target.name} has no upstream"
+        return tuple(self.workspaces[name] for name in target.upstream)
+
+    def targets_of(self, upstream: Workspace) -> tuple[Workspace, ...]:
+        """Return the workspaces that `upstream`'s changes may go to."""
+        return tuple(w for w in self.workspaces.values() if upstream.name in w.upstream)

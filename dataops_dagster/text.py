@@ -1,6 +1,8 @@
-"""Text from repositories, servers and programs, made inert before anybody reads it; pure."""
+"""Text from repositories, servers and programs, made inert before anybody reads it; and moments. Pure."""
 
 from __future__ import annotations
+
+from datetime import datetime, timezone
 
 _BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
@@ -13,3 +15,8 @@ def inert(text: str) -> str:
 def one_line(text: str) -> str:
     """Keep text on its line and inert: what it says could otherwise pass for another line."""
     return " ".join(filter(None, map(inert, text.split())))
+
+
+def moment(when: datetime) -> str:
+    """Write a moment for people, in UTC and to the minute."""
+    return f"{when.astimezone(timezone.utc):%Y-%m-%d %H:%M} UTC"

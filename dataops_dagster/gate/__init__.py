@@ -1,0 +1,1 @@
+"""May a promotion land? Pure: verdicts from facts; nothing is looked up here."""
