@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
-from dataops_dagster import platforms
+from dataops_dagster import platforms, promotion
 from dataops_dagster.errors import ConfigError
 from dataops_dagster.git import Access
 from dataops_dagster.heads import look_up
+from dataops_dagster.model import Book, Held, Ready
 from dataops_dagster.planning import is_on
 from dataops_dagster.platforms import Result, Task
 from dataops_dagster.settings import Project, Step, Workspace
@@ -41,6 +43,37 @@ def pin(project: Project, workspace: Workspace, commit: str | None, *, store: St
     return commit
 
 
+def pin_merge(
+    project: Project,
+    target: Workspace,
+    upstream_commit: str,
+    *,
+    store: Store,
+    book: Book,
+    now: datetime,
+) -> str:
+    """Return the commit that a promotion into `target` would land, in the cache and complete.
+
+    It depends on its inputs only, so whoever promotes later makes the same one, unless the target
+    has moved. Raises `ConfigError` when nothing of that commit can be promoted.
+    """
+    considered = promotion.consider(
+        project, target, store=store, book=book, now=now, commit=upstream_commit
+    )
+    plan = considered.plan if isinstance(considered, Ready | Held) else None
+    if plan is None:
+        raise ConfigError.at(
+            f"retests.{target.name}",
+            f"there is no promotion of {upstream_commit} to be tested",
+            "name a commit of the upstream that the target lacks, and that its gate takes",
+        )
+    upstream = project.workspaces[plan.upstream]
+    for workspace, commit in ((target, plan.base), (upstream, plan.upstream_commit)):
+        if commit:
+            store.complete_files(Access.of(project, workspace), commit)
+    return plan.commit
+
+
 def execute(
     project: Project,
     workspace: Workspace,
@@ -51,14 +84,12 @@ def execute(
     store: Store,
     on_line: Callable[[str], None],
 ) -> tuple[Result, Task]:
-    """Execute a step on the commit's files, which hold nothing of git's own.
+    """Execute a step on the files of a commit that was pinned; they hold nothing of git's own.
 
     The folder is private and goes with the call. Raises `DataOpsError` when it could not be
     found out whether the step succeeds.
     """
-    access = Access.of(project, workspace)
-    store.fetch(access, workspace.branch, commit, without_blobs=True)
-    store.complete_files(access, commit)
+    store.complete_files(Access.of(project, workspace), commit)
     # A folder that only this user may enter; a program may leave what only it can delete.
     with tempfile.TemporaryDirectory(
         prefix=f"dataops-{workspace.name}-", ignore_cleanup_errors=True

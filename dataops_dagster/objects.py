@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from dataops_dagster.text import inert
 
 EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 _EMAIL = "dataops@localhost"
+_AT_ONCE = 16 * 1024 * 1024
 _HISTORY = 100_000
 """How far back a branch is looked through."""
 
@@ -26,6 +28,11 @@ class Entry:
 
     mode: str
     id: str
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a file, and no folder, link or submodule."""
+        return self.mode.startswith("100")
 
 
 @dataclass(frozen=True)
@@ -77,6 +84,14 @@ class Objects(ABC):
         listed = self.text("log", *options, *arguments)
         return tuple(map(_commit, listed.rstrip("\0").split("\0"))) if listed else ()
 
+    def authors(self, base: str | None, tip: str) -> set[str]:
+        """Return names and addresses of who wrote or committed what `tip` has and `base` lacks."""
+        exclude = [f"^{base}"] if base else []
+        form = "--format=%an%x00%ae%x00%cn%x00%ce%x00%(trailers:key=Co-authored-by,valueonly,separator=%x00)"
+        told = self.text("log", "--no-show-signature", "--encoding=UTF-8", form, tip, *exclude)
+        names = {inert(name).strip() for name in re.split(r"[\0\n<>]", told)}
+        return names - {""}
+
     def trailers(self, commit: str) -> dict[str, str]:
         """Return the `Key: value` lines at the end of a commit's message."""
         form = "--format=%(trailers:only=true,unfold=true)"
@@ -84,9 +99,12 @@ class Objects(ABC):
         pairs = (line.partition(": ") for line in lines)
         return {key: value for key, colon, value in pairs if colon}
 
-    def log(self, base: str | None, tip: str, *, limit: int) -> News:
-        """Return what `tip` has that `base` lacks: how many commits, and the newest `limit`."""
-        exclude = [f"^{base}"] if base else []
+    def log(self, base: str | None, tip: str, *, limit: int, without: str | None = None) -> News:
+        """Return what `tip` has that `base` lacks: how many commits, and the newest `limit`.
+
+        What `without` has is left out, too.
+        """
+        exclude = [f"^{commit}" for commit in (base, without) if commit]
         newest = self._log("--topo-order", f"--max-count={limit + 1}", tip, *exclude)
         count = len(newest)
         if count > limit:
@@ -112,6 +130,12 @@ class Objects(ABC):
     def history(self, tip: str) -> list[str]:
         """Return the commits of a branch, newest first."""
         return self.text("rev-list", f"--max-count={_HISTORY}", tip).split()
+
+    def first_parents(self, tip: str, since: str | None = None) -> list[str]:
+        """Return the commits that a branch had as its head, newest first; what `since` has is left out."""
+        exclude = [f"^{since}"] if since else []
+        options = ("--first-parent", f"--max-count={_HISTORY}")
+        return self.text("rev-list", *options, tip, *exclude).split()
 
     def contains(self, tip: str, commit: str) -> bool:
         """Say whether `commit` is `tip` or an ancestor of it."""
@@ -158,6 +182,35 @@ class Objects(ABC):
     def read(self, blob: str, access: Access | None = None) -> bytes:
         """Read a file's contents; with `access` a partial cache may ask for them."""
         return self.git("cat-file", "blob", blob, access=access, lazy=True).stdout
+
+    def contents(
+        self, blobs: Iterable[str], *, largest: int, access: Access | None = None
+    ) -> Iterator[tuple[str, bytes]]:
+        """Yield files of at most `largest` bytes by their ids, reading many of them at once."""
+        batch, total = list[str](), 0
+        asked = "".join(f"{blob}\n" for blob in blobs).encode()
+        form = "--batch-check=%(objectname) %(objectsize)"
+        sizes = self.git("cat-file", form, stdin=asked, access=access, lazy=True)
+        for told in sizes.stdout.decode().splitlines():
+            blob, _, size = told.partition(" ")
+            if not size.isdigit() or int(size) > largest:
+                continue
+            if total + int(size) > _AT_ONCE:
+                yield from self._batch(batch)
+                batch, total = [], 0
+            batch.append(blob)
+            total += int(size)
+        yield from self._batch(batch)
+
+    def _batch(self, blobs: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+        asked = "".join(f"{blob}\n" for blob in blobs).encode()
+        told = self.git("cat-file", "--batch=%(objectsize)", stdin=asked).stdout if blobs else b""
+        start = 0
+        for blob in blobs:
+            begin = told.index(b"\n", start) + 1
+            end = begin + int(told[start : begin - 1])
+            yield blob, told[begin:end]
+            start = end + 1
 
     def tags(self, prefix: str) -> Iterator[tuple[str, str]]:
         """Yield name and message of the annotated tags below `prefix` that are in the cache."""

@@ -34,20 +34,36 @@ def equality(
 
 def signed(plan: Plan) -> Plan:
     """Return the plan with the digest that names exactly it."""
-    return dataclasses.replace(plan, digest=_digest(plan))
+    digest = digest_of(
+        project=plan.project,
+        target=plan.target,
+        upstream=plan.upstream,
+        base=plan.base,
+        upstream_commit=plan.upstream_commit,
+        commit=plan.commit,
+        tree=plan.tree,
+        tag=plan.tag,
+    )
+    return dataclasses.replace(plan, digest=digest)
 
 
-def _digest(plan: Plan) -> str:
-    """Hash what the plan decides; its commit already depends on base, upstream and tree."""
-    decided = [
-        plan.project,
-        plan.target,
-        plan.upstream,
-        plan.base,
-        plan.upstream_commit,
-        plan.commit,
-        plan.tree,
-    ]
+def digest_of(
+    *,
+    project: str,
+    target: str,
+    upstream: str,
+    base: str | None,
+    upstream_commit: str,
+    commit: str,
+    tree: str,
+    tag: str,
+) -> str:
+    """Hash what a plan decides.
+
+    With the tag the same promotion, after the target was set back, is another plan: what was
+    approved once is not approved again.
+    """
+    decided = [project, target, upstream, base, upstream_commit, commit, tree, tag]
     text = json.dumps(decided, separators=(",", ":"))
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
@@ -63,6 +79,18 @@ def commit_message(*, project: str, upstream: str, target: str, upstream_commit:
         f"Promote {upstream} to {target}\n\n"
         f"Project: {project}\nTarget: {target}\n"
         f"Upstream: {upstream}\nUpstream-Commit: {upstream_commit.id}\n"
+    )
+
+
+ROLLBACK_TO, BY, REASON = "Rollback-To", "By", "Reason"
+"""Keys in the message of a commit that rolls back."""
+
+
+def rollback_message(*, project: str, target: str, to: str, by: str, reason: str) -> str:
+    """Return the message of the commit that rolls a target back to an earlier release's commit."""
+    return (
+        f"Roll {target} back to {to[:12]}\n\n"
+        f"Project: {project}\nTarget: {target}\n{ROLLBACK_TO}: {to}\n{BY}: {by}\n{REASON}: {reason}\n"
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import dataclasses
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -25,6 +26,7 @@ from dataops_dagster.objects import Difference, News, shown
 from dataops_dagster.ownership import Absent
 from dataops_dagster.settings import Policy, Project, Workspace
 from dataops_dagster.store import Store
+from dataops_dagster.text import one_line
 from dataops_dagster.yaml_keys import Unkeepable
 
 CANDIDATES = 256
@@ -32,6 +34,29 @@ CANDIDATES = 256
 plan, which counts all."""
 
 _LOST = 5
+
+
+@dataclass(frozen=True)
+class Rollback:
+    """A release that brought back what the target was at the commit `to`, an earlier release."""
+
+    commit: str
+    to: str
+    by: str
+    reason: str
+    time: int
+
+
+def rollback_of(store: Store, release: str | None, trailers: Mapping[str, str]) -> Rollback | None:
+    """Return the rollback that a release is; only one whose tree proves what its message says."""
+    to = trailers.get(plan.ROLLBACK_TO, "")
+    if release is None or not (to and is_on(store, release, to)):
+        return None
+    made, brought_back = store.commits([release, to])
+    if made.tree != brought_back.tree:
+        return None
+    by, reason = trailers.get(plan.BY, ""), trailers.get(plan.REASON, "")
+    return Rollback(release, to, one_line(by), one_line(reason), made.time)
 
 
 def is_on(store: Store, tip: str, commit: str) -> bool:
@@ -53,25 +78,60 @@ class Planner:
 
     def refused(self) -> Rejected | None:
         """Say no to an upstream that lost what was promoted from it before."""
-        last, base = self._last_release, self.base.commit
-        if last is None or base is None:
+        last, since = self.last_release, self.since
+        if last is None or since is None:
             return None  # the first promotion: nothing is known yet
+        trailers = self._trailers
+        if self.rollback:
+            last, trailers = since, self.store.trailers(since)
         names = {
             "project": self.project.name,
             "upstream": self.upstream.name,
             "target": self.target.name,
         }
-        promoted = plan.promoted_from(self.store.trailers(last), **names)
+        promoted = plan.promoted_from(trailers, **names)
         if promoted is None or (promoted and promoted not in self.store.commit(last).parents):
             promoted = last  # it came as it was, by fast-forward; its message may say anything
         if not promoted or self.store.contains(self.tip, promoted):
             return None  # it came from another upstream, or is still there
-        if not self.store.merge_bases(base, self.tip):
+        if not self.store.merge_bases(since, self.tip):
             return self._unrelated()
         return self._no(Allowance.REWRITTEN, self._rewritten(promoted))
 
+    @cached_property
+    def rollback(self) -> Rollback | None:
+        """The rollback that the target's last release is, if it is one."""
+        return rollback_of(self.store, self.last_release, self._trailers)
+
+    @cached_property
+    def _trailers(self) -> Mapping[str, str]:
+        return self.store.trailers(self.last_release) if self.last_release else {}
+
+    @property
+    def since(self) -> str | None:
+        """The commit that the upstream's changes are brought to.
+
+        What a rollback brought back is the target's, as if what it undid had never come.
+        """
+        return self.rollback.to if self.rollback else self.base.commit
+
+    @cached_property
+    def hotfixes(self) -> tuple[Commit, ...]:
+        """The newest commits that the target got by itself since its last release."""
+        last, base = self.last_release, self.base.commit
+        if last is None or base is None or last == base:
+            return ()
+        return self.store.log(last, base, limit=CANDIDATES, without=self.tip).commits
+
+    def hotfix_paths(self) -> set[str]:
+        """Return the paths that the target changed by itself since its last release."""
+        if not self.hotfixes:
+            return set()
+        last, base = self.store.commits([str(self.last_release), str(self.base.commit)])
+        return {shown(d.path) for d in self.store.differences(last.tree, base.tree)}
+
     def _unrelated(self) -> Rejected | None:
-        if self._last_release is None:
+        if self.last_release is None:
             return None  # a platform makes a workspace with a first commit of its own
         return self._no(
             Allowance.UNRELATED,
@@ -98,7 +158,7 @@ class Planner:
         )
 
     @cached_property
-    def _last_release(self) -> str | None:
+    def last_release(self) -> str | None:
         """Return the newest release in the target's history; one from before a reset is none."""
         head, released = self.base.commit, set(self.base.releases.values())
         if head is None or not released:
@@ -107,8 +167,13 @@ class Planner:
             return head
         return next((id_ for id_ in self.store.history(head) if id_ in released), None)
 
-    def plan(self, candidate: str, news: News | None = None) -> Plan | Rejected | Conflicted:
-        """Say what promoting the candidate would do; `news` is what it brings, if that is known."""
+    def plan(
+        self, candidate: str, news: News | None = None, skipped: Sequence[str] = ()
+    ) -> Plan | Rejected | Conflicted:
+        """Say what promoting the candidate would do; `news` is what it brings, if that is known.
+
+        `skipped` are heads of the upstream that it overtakes.
+        """
         base = self.base.commit
         ids = [candidate, *([base] if base else [])]
         tip, *others = self.store.commits(ids)
@@ -123,8 +188,9 @@ class Planner:
             )
         if not isinstance(result, _Result):
             return result
-        news = news or self.store.log(base, candidate, limit=CANDIDATES)
-        return plan.signed(self._told(tip, own, result, news))
+        news = news or self.store.log(self.since, candidate, limit=CANDIDATES)
+        told = self._told(tip, own, result, news)
+        return plan.signed(dataclasses.replace(told, skipped=tuple(skipped)))
 
     def _told(self, tip: Commit, own: Commit | None, result: _Result, news: News) -> Plan:
         changed = self.store.differences(own.tree if own else None, result.tree)
@@ -144,6 +210,7 @@ class Planner:
             changes=tuple(Change(d.status, shown(d.path)) for d in changed),
             overwrites=self._overwrites(tip, own, result, changed) if own else (),
             keeps=self._keeps(tip, result),
+            hotfixes=self.hotfixes,
             tag=release.tag_of(
                 self.project.name, self.target.name, result.commit, time, taken=taken
             ),
@@ -186,7 +253,7 @@ class Planner:
         if own is None:
             return _Result(tip.id, tip.tree, tip.tree)
         declared = self._with_own(tip.tree, own, Absent.LET_BE)
-        bases = self.store.merge_bases(own.id, tip.id)
+        bases = self.store.merge_bases(self.since or own.id, tip.id)
         unrelated = None if bases else self._unrelated()
         if unrelated:
             return unrelated
@@ -223,10 +290,13 @@ class Planner:
         it had never been different, it conflicts with nothing, not even with the line beside it.
         """
         wanted = self._with_own(tip.tree, own, Absent.LEAVE_OUT)
+        ours = own.id
+        if self.rollback:
+            ours = self._commit(own.tree, [self.rollback.to], own, tip)
         if wanted == tip.tree:
-            return own.id, tip.id
+            return ours, tip.id
         if not bases:
-            return own.id, self._commit(wanted, [tip.id], tip, tip)
+            return ours, self._commit(wanted, [tip.id], tip, tip)
         began = [
             self._commit(self._as_owned(base, own), [base.id], base, base)
             for base in self.store.commits(bases)

@@ -7,19 +7,22 @@ all call these; only `publish` writes to a workspace.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
-from dataops_dagster import gate, release
+from dataops_dagster import release
 from dataops_dagster.errors import DataOpsError
+from dataops_dagster.gate import landing
+from dataops_dagster.gate.evidence import Choice
+from dataops_dagster.gate.verdicts import all_of, any_of, is_open
 from dataops_dagster.git import Access
 from dataops_dagster.heads import Head, Heads, look_up_all
+from dataops_dagster.judging import Judge
 from dataops_dagster.model import (
     Allowance,
     Answer,
+    Book,
+    Conflicted,
     Considered,
-    Evidence,
-    EvidenceBook,
     Held,
     NothingToDo,
     Override,
@@ -29,10 +32,9 @@ from dataops_dagster.model import (
     Ready,
     Rejected,
     Release,
-    Verdict,
 )
 from dataops_dagster.planning import CANDIDATES, Planner, is_on, signature
-from dataops_dagster.settings import Project, Workspace
+from dataops_dagster.settings import FanIn, Project, Workspace
 from dataops_dagster.store import Store
 
 RACES = 5
@@ -44,7 +46,8 @@ def consider(
     target: Workspace,
     *,
     store: Store,
-    book: EvidenceBook,
+    book: Book,
+    now: datetime,
     commit: str | None = None,
     override: Override | None = None,
     allow: Collection[Allowance] = (),
@@ -56,27 +59,51 @@ def consider(
     gate accepts; `allow` names what would be refused otherwise. Raises `DataOpsError` when a server
     or a tool fails.
     """
-    upstream = project.upstream_of(target)
-    heads = heads or look_up_all(project, [target.name, upstream.name])
-    base, tip = _head(heads[target.name]), _head(heads[upstream.name])
-    if tip.commit is None:
-        return Rejected(
-            target.name,
-            f"{upstream.name} has no branch {upstream.branch}",
-            f"push to it first, or mend workspaces.{upstream.name}.branch",
-        )
-    if commit is None and (base.commit, tip.commit) in _contained:
-        return NothingToDo(target.name, str(base.commit), tip.commit)
-    _bring(project, [(upstream, tip.commit), (target, base.commit)], store)
-    planner = Planner(project, target, upstream, base, tip.commit, store, allow)
-    return _decide(planner, commit, book=book, override=override)
+    upstreams = project.upstreams_of(target)
+    heads = heads or look_up_all(project, [target.name, *target.upstream])
+    base = _head(heads[target.name])
+    tips = dict[str, str]()
+    for upstream in upstreams:
+        tip = _head(heads[upstream.name]).commit
+        if tip is None:
+            return Rejected(
+                target.name,
+                f"{upstream.name} has no branch {upstream.branch}",
+                f"push to it first, or mend workspaces.{upstream.name}.branch",
+            )
+        tips[upstream.name] = tip
+    any_will_do = target.gate is None or target.gate.upstreams is FanIn.ANY
+    chosen = upstreams if any_will_do else upstreams[:1]
+    if commit is None and all((base.commit, tips[u.name]) in _contained for u in chosen):
+        return NothingToDo(target.name, str(base.commit), tips[chosen[0].name])
+    _bring(project, [(u, tips[u.name]) for u in upstreams] + [(target, base.commit)], store)
+    answers = []
+    for upstream in chosen:
+        planner = Planner(project, target, upstream, base, tips[upstream.name], store, allow)
+        asked = {upstream.name: tips[upstream.name]} if any_will_do else tips
+        judge = Judge(planner, book, now, allow, asked)
+        answers.append(_decide(judge, commit, override=override))
+        if isinstance(answers[-1], Ready):
+            break
+    return _first(answers)
 
 
-def _decide(
-    planner: Planner, commit: str | None, *, book: EvidenceBook, override: Override | None
-) -> Considered:
-    target, upstream, store = planner.target, planner.upstream, planner.store
-    base, tip = planner.base.commit, planner.tip
+_RANKS = (Ready, Held, Conflicted, Rejected, NothingToDo)
+
+
+def _first(answers: Sequence[Considered]) -> Considered:
+    """Return the answer that leads farthest; several upstreams may each hold something back."""
+    found = min(answers, key=lambda answer: _RANKS.index(type(answer)))
+    held = [answer for answer in answers if isinstance(answer, Held)]
+    if not isinstance(found, Held) or len(held) == 1:
+        return found
+    parts = tuple(all_of("gate", answer.verdicts) for answer in held)
+    return Held(found.target, (any_of("upstreams", parts),), found.plan)
+
+
+def _decide(judge: Judge, commit: str | None, *, override: Override | None) -> Considered:
+    planner, target, upstream = judge.planner, judge.target, judge.planner.upstream
+    store, tip = planner.store, planner.tip
     if commit is not None and not is_on(store, tip, commit):
         return Rejected(
             target.name,
@@ -84,20 +111,36 @@ def _decide(
             "name the full id of a commit that is on it",
         )
     wanted = commit or tip
-    news = store.log(base, wanted, limit=CANDIDATES)
+    news = store.log(planner.since, wanted, limit=CANDIDATES)
     if not news.count:
-        return _nothing_to_do(target, base, tip, wanted, store)
+        return _nothing_to_do(target, planner.since, tip, wanted, store)
     refused = planner.refused()
     if refused:
         return refused
-    candidates = [commit] if commit else store.heads_in(news, base, limit=CANDIDATES)
-    judged = _judge(planner, candidates, book=book, override=override)
-    if isinstance(judged, Held):
-        return judged
-    planned = planner.plan(judged.commit, news if judged.commit == wanted else None)
-    if isinstance(planned, Plan):
-        return Ready(planned, judged.verdicts, judged.evidence, judged.override)
-    return planned
+    candidates = [commit] if commit else store.heads_in(news, planner.since, limit=CANDIDATES)
+    choice = judge.choose(candidates, news)
+    chosen = choice.commit or (candidates[0] if override else None)
+    if chosen is None:
+        return Held(target.name, (*choice.verdicts, *judge.on_target()))
+    planned = planner.plan(chosen, news if chosen == wanted else None, choice.skipped)
+    if not isinstance(planned, Plan):
+        return planned
+    return _asked(judge, choice, planned, override)
+
+
+def _asked(judge: Judge, choice: Choice, plan: Plan, override: Override | None) -> Ready | Held:
+    """Let the whole gate judge a plan."""
+    verdicts = (
+        *choice.verdicts,
+        *judge.on_target(),
+        *judge.on_plan(plan, choice.evidence),
+    )
+    if is_open(verdicts):
+        return Ready(plan, verdicts, choice.evidence)  # an override is recorded where it was needed
+    if override is None:
+        return Held(plan.target, verdicts, plan)
+    passed_over = tuple(landing.overridden(verdict, override.reason) for verdict in verdicts)
+    return Ready(plan, passed_over, choice.evidence, override)
 
 
 _contained: set[tuple[str | None, str]] = set()
@@ -182,7 +225,7 @@ def promote(
     target: Workspace,
     *,
     store: Store,
-    book: EvidenceBook,
+    book: Book,
     now: datetime,
     commit: str | None = None,
     override: Override | None = None,
@@ -196,7 +239,14 @@ def promote(
     answer: Answer = Raced(target.name, None)
     for _ in range(RACES):
         considered = consider(
-            project, target, store=store, book=book, commit=commit, override=override, allow=allow
+            project,
+            target,
+            store=store,
+            book=book,
+            now=now,
+            commit=commit,
+            override=override,
+            allow=allow,
         )
         considered = agreed(considered, digest)
         if not isinstance(considered, Ready):
@@ -213,43 +263,6 @@ def releases(project: Project, target: Workspace, *, store: Store) -> list[Relea
     store.fetch_tags(Access.of(project, target), prefix)
     found = (release.parse(tag, text) for tag, text in store.tags(prefix))
     return sorted((r for r in found if r), key=lambda r: (r.time, r.tag), reverse=True)
-
-
-@dataclass(frozen=True)
-class _Judged:
-    commit: str
-    verdicts: tuple[Verdict, ...] = ()
-    evidence: tuple[Evidence, ...] = ()
-    override: Override | None = None  # only one that was needed is worth recording
-
-
-def _judge(
-    planner: Planner,
-    candidates: Sequence[str],
-    *,
-    book: EvidenceBook,
-    override: Override | None,
-) -> _Judged | Held:
-    """Let the gate choose among the candidates, which are newest first."""
-    project, target, upstream = planner.project, planner.target, planner.upstream
-    environment = project.evidence_environment(target)
-    if environment is None:
-        return _Judged(candidates[0])
-    claimed = book.find(project.name, upstream.name, environment, candidates)
-    trees = {c.id: c.tree for c in planner.store.commits(sorted({e.commit for e in claimed}))}
-    # Evidence about another tree than the commit's is no evidence about the commit.
-    found = [evidence for evidence in claimed if evidence.tree == trees[evidence.commit]]
-    verdict = gate.evidence_verdict(
-        candidates, found, upstream=upstream.name, environment=environment
-    )
-    if gate.is_open([verdict]):
-        proof = gate.newest_proven(candidates, found)
-        assert proof, "a passed verdict names its proof"
-        return _Judged(proof[0], (verdict,), (proof[1],))
-    if override:
-        passed_over = gate.overridden(verdict, override.reason)
-        return _Judged(candidates[0], (passed_over,), override=override)
-    return Held(target.name, (verdict,))
 
 
 def _head(found: Head | DataOpsError) -> Head:

@@ -43,6 +43,8 @@ def of(ready: Ready, now: datetime) -> Release:
         tree=plan.tree,
         equality=plan.equality.value,
         time=now.astimezone(timezone.utc).replace(microsecond=0),
+        base=plan.base or "",
+        skipped=plan.skipped,
         evidence=tuple(
             f"{e.workspace} {e.commit} {e.outcome.value} in {e.environment}, run {e.run_id}"
             for e in ready.evidence
@@ -54,10 +56,14 @@ def of(ready: Ready, now: datetime) -> Release:
 
 def message(release: Release) -> str:
     """Write the record: a subject, then one `Key: value` a line."""
-    lines = [f"Promote {release.upstream} to {release.target}", ""]
+    what = f"Promote {release.upstream} to {release.target}"
+    lines = [f"Roll {release.target} back" if release.is_rollback else what, ""]
     for key, field in _FIELDS.items():
         lines.append(f"{key}: {one_line(str(getattr(release, field)))}")
     lines.append(f"Time: {release.time.strftime(_TIME)}")
+    if release.base:
+        lines.append(f"Base: {release.base}")
+    lines += [f"Skipped: {commit}" for commit in release.skipped]
     lines += [f"Evidence: {one_line(item)}" for item in release.evidence]
     lines += [f"Gate: {one_line(item)}" for item in release.gate]
     if release.override:
@@ -77,6 +83,8 @@ def parse(tag: str, text: str) -> Release | None:
             tag=tag,
             **{field: found[key][0] for key, field in _FIELDS.items()},
             time=datetime.strptime(found["Time"][0], _TIME).replace(tzinfo=timezone.utc),
+            base=found.get("Base", [""])[0],
+            skipped=tuple(found.get("Skipped", ())),
             evidence=tuple(found.get("Evidence", ())),
             gate=tuple(found.get("Gate", ())),
             override=found.get("Override", [""])[0],

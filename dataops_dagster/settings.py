@@ -28,7 +28,8 @@ _DURATION = re.compile(r"([1-9][0-9]*)\s*(s|m|h|d)")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
-def _duration(value: Any) -> timedelta:
+def duration(value: Any) -> timedelta:
+    """Read a duration, such as 30m; raises `ValueError`."""
     if isinstance(value, timedelta):
         return value
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None
@@ -42,7 +43,7 @@ def _duration(value: Any) -> timedelta:
 
 Duration = Annotated[
     timedelta,
-    BeforeValidator(_duration),
+    BeforeValidator(duration),
     WithJsonSchema({"type": "string", "pattern": r"^[1-9][0-9]*\s*(s|m|h|d)$"}),
 ]
 
@@ -249,7 +250,7 @@ class Period(Settings):
     @model_validator(mode="after")
     def _is_one_of_both(self) -> Self:
         once, again = (self.begin, self.end), (self.cron, self.lasts)
-        if not (all(once) and again == (None, None) or all(again) and once == (None, None)):
+        if not ((all(once) and again == (None, None)) or (all(again) and once == (None, None))):
             raise ValueError("say from and to, or cron and lasts")
         if self.begin and self.end and self.at(self.begin) >= self.at(self.end):
             raise ValueError("is over before it begins")

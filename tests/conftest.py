@@ -13,8 +13,9 @@ import pytest
 from hypothesis import settings
 
 from dataops_dagster import config, promotion
-from dataops_dagster.model import Evidence, Outcome
-from dataops_dagster.settings import Project
+from dataops_dagster.gate.evidence import what_ran
+from dataops_dagster.model import Decision, Evidence, Outcome
+from dataops_dagster.settings import CommandStep, Project
 from dataops_dagster.store import Store
 from tests.repositories import Workspace, make_workspace
 from tests.smart_http import SmartHttpServer
@@ -49,11 +50,21 @@ workspaces:
 """
 
 
+RUN = CommandStep(platform="command", command=("sh", "run.sh"), deadline="1m")
+
+
 @dataclass
 class Book:
     """Evidence kept in a list, for tests of what happens without Dagster."""
 
     evidence: list[Evidence] = field(default_factory=list)
+    decided: list[Decision] = field(default_factory=list)
+
+    def decisions(self, _project, target):
+        return [decision for decision in self.decided if decision.target == target]
+
+    def job_runs(self, *_):
+        return []
 
     def find(self, _project, workspace, environment, commits):
         return [
@@ -73,6 +84,7 @@ class Book:
                 run_id=f"run-{len(self.evidence) + 1}",
                 time=NOW + timedelta(seconds=after),
                 ran="sh run.sh",
+                digest=what_ran(RUN, tree=tree, environment=workspace),
             )
         )
 
@@ -91,7 +103,11 @@ class Shop:
 
     def consider(self, target: str, **more):
         return promotion.consider(
-            self.project, self.project.workspaces[target], store=self.store, book=self.book, **more
+            self.project,
+            self.project.workspaces[target],
+            store=self.store,
+            book=self.book,
+            **{"now": NOW, **more},
         )
 
     def promote(self, target: str, **more):

@@ -121,7 +121,7 @@ def test_a_run_whose_machine_died_is_not_waited_for_for_ever(dagster_shop: Dagst
 
 def test_the_evidence_names_commit_tree_environment_and_run(in_production: DagsterShop):
     shop = in_production.shop
-    (evidence,) = records.InstanceEvidence(in_production.instance).find(
+    (evidence,) = records.InstanceBook(in_production.instance).find(
         "shop", "staging", "staging", [shop.staging.head]
     )
     run = in_production.instance.get_run_by_id(evidence.run_id)
@@ -270,7 +270,7 @@ def test_a_run_is_of_the_named_commit_although_the_head_moved_on(dagster_shop: D
     tested = shop.staging.head
     shop.staging.commit({"broken": ""})
     assert dagster_shop.run_workspace("staging", commits={"staging": tested}).success
-    (evidence,) = records.InstanceEvidence(dagster_shop.instance).find(
+    (evidence,) = records.InstanceBook(dagster_shop.instance).find(
         "shop", "staging", "staging", [tested, shop.staging.head]
     )
     assert evidence.commit == tested
@@ -382,7 +382,7 @@ def test_a_green_run_counts_although_another_step_of_its_dagster_run_failed(
     keys = {dg.AssetKey(["shop", name]) for name in ("staging", "prod")}
     everything = job.get_subset(asset_selection=keys)
     everything.execute_in_process(instance=dagster_shop.instance, raise_on_error=False)
-    (evidence,) = records.InstanceEvidence(dagster_shop.instance).find(
+    (evidence,) = records.InstanceBook(dagster_shop.instance).find(
         "shop", "staging", "staging", [shop.staging.head]
     )
     assert evidence.outcome.value == "passed"
@@ -501,7 +501,7 @@ def test_a_scheduled_run_happens_although_the_head_was_run_before(tmp_path):
             with dg.build_schedule_context(instance=instance) as context:
                 (request,) = schedule.evaluate_tick(context).run_requests
             assert dagster_shop.launch(request._replace(job_name="run_shop")).success
-        found = records.InstanceEvidence(instance).find(
+        found = records.InstanceBook(instance).find(
             "shop", "staging", "staging", [shop.staging.head]
         )
         assert len(found) == 2

@@ -1,74 +1,190 @@
-"""May a promotion land? Pure: verdicts from facts; nothing is looked up here."""
+"""Which commit did the upstream's runs prove? Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
-from dataops_dagster.model import Evidence, Outcome, State, Verdict
+from dataops_dagster.gate.decisions import rejected_verdict
+from dataops_dagster.gate.verdicts import all_of, is_open
+from dataops_dagster.model import Decision, Evidence, Outcome, State, Verdict
+from dataops_dagster.settings import Gate, Step, Supersede
+from dataops_dagster.text import moment
 
-Proof = tuple[str, Evidence]
-"""A commit and the run that proved it."""
+SKEW = timedelta(minutes=5)
+"""How far the clocks of two machines may be apart; what is later than that has not happened yet."""
 
 
-def newest_proven(commits: Sequence[str], evidence: Sequence[Evidence]) -> Proof | None:
-    """Return the newest of `commits` (newest first) whose latest run succeeded, with that run.
+@dataclass(frozen=True)
+class Candidate:
+    """A commit that could be promoted, and its tree."""
 
-    Not the tip: a busy upstream would otherwise starve its target. A later failure of the same
-    commit revokes what an earlier success proved.
+    commit: str
+    tree: str
+
+
+@dataclass(frozen=True)
+class Witness:
+    """What the runs of one upstream in one environment say, by the candidate's commit."""
+
+    upstream: str
+    environment: str
+    evidence: Mapping[str, Sequence[Evidence]]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The candidate that passes, if one does, and the verdicts on it, or on the nearest to it.
+
+    `skipped` are the candidates that it overtakes.
     """
-    latest = _latest(evidence)
-    for commit in commits:
-        found = latest.get(commit)
-        if found and found.outcome is Outcome.PASSED:
-            return commit, found
-    return None
+
+    commit: str | None
+    verdicts: tuple[Verdict, ...]
+    evidence: tuple[Evidence, ...] = ()
+    skipped: tuple[str, ...] = ()
+
+
+def what_ran(step: Step, *, tree: str, environment: str) -> str:
+    """Return the digest of what a run is: the step's settings, the files, and the environment."""
+    settings = step.model_dump(mode="json", exclude={"when", "deadline"})
+    text = json.dumps([settings, tree, environment], sort_keys=True, separators=(",", ":"))
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+
+def choose(
+    candidates: Sequence[Candidate],
+    witnesses: Sequence[Witness],
+    gate: Gate,
+    decisions: Sequence[Decision],
+    *,
+    now: datetime,
+    supersede: Supersede = Supersede.LATEST,
+) -> Choice:
+    """Choose among the candidates, which are newest first.
+
+    Not the tip: a busy upstream would otherwise starve its target.
+    """
+    judged = [
+        (
+            c,
+            _verdicts(
+                c,
+                count=len(candidates),
+                witnesses=witnesses,
+                gate=gate,
+                decisions=decisions,
+                now=now,
+            ),
+        )
+        for c in candidates
+    ]
+    passing = [i for i, (_, verdicts) in enumerate(judged) if is_open(verdicts)]
+    if not passing:
+        proven = (
+            verdicts for _, verdicts in judged if verdicts and verdicts[0].state is State.PASSED
+        )
+        return Choice(None, next(proven, judged[0][1]))
+    chosen = passing[0] if supersede is Supersede.LATEST else passing[-1]
+    candidate, verdicts = judged[chosen]
+    proofs = (_unbroken(w.evidence.get(candidate.commit, ()), now) for w in witnesses)
+    return Choice(
+        candidate.commit,
+        verdicts,
+        tuple(e for proof in proofs for e in proof[-max(1, gate.runs) :]),
+        tuple(c.commit for c in candidates[chosen + 1 :]),
+    )
+
+
+def _verdicts(
+    candidate: Candidate,
+    *,
+    count: int,
+    witnesses: Sequence[Witness],
+    gate: Gate,
+    decisions: Sequence[Decision],
+    now: datetime,
+) -> tuple[Verdict, ...]:
+    parts = [evidence_verdict(candidate.commit, w, gate, now=now, count=count) for w in witnesses]
+    verdicts = [all_of("evidence", parts)] if parts else []
+    if gate.soak and parts:
+        soaks = [soak_verdict(candidate.commit, w, gate.soak, now=now) for w in witnesses]
+        verdicts.append(all_of("soak", soaks))
+    rejected = rejected_verdict(candidate.commit, candidate.tree, decisions)
+    return (*verdicts, rejected) if rejected else tuple(verdicts)
 
 
 def evidence_verdict(
-    commits: Sequence[str], evidence: Sequence[Evidence], *, upstream: str, environment: str
+    commit: str, witness: Witness, gate: Gate, *, now: datetime, count: int = 1
 ) -> Verdict:
-    """Say whether a run of the upstream proved one of `commits` (newest first), and which."""
-    proof = newest_proven(commits, evidence)
-    if proof:
-        commit, run = proof
+    """Say whether enough runs of an upstream succeeded at a commit, the newest of `count`.
+
+    A later failure revokes what earlier successes proved; a run that could not find out counts
+    neither way.
+    """
+    found = witness.evidence.get(commit, ())
+    upstream, where = witness.upstream, f"in environment {witness.environment}"
+    known = _in_order(found)
+    successes = _unbroken(found, now)
+    fresh = [e for e in successes if gate.max_age is None or now - e.time <= gate.max_age]
+    if len(fresh) >= max(1, gate.runs):
+        many = f"{len(fresh)} runs, the last is" if gate.runs > 1 else "run"
         return Verdict(
             "evidence",
             State.PASSED,
-            f"{upstream} at {commit[:12]} passed in environment {environment} (run {run.run_id})",
+            f"{upstream} at {commit[:12]} passed {where} ({many} {fresh[-1].run_id})",
             who="nobody needs to",
         )
-    failed = _latest(evidence).get(commits[0])
-    others = f" and {len(commits) - 1} more" if len(commits) > 1 else ""
-    wanted = f"waits for a successful run of {upstream} in environment {environment}"
-    if failed is None:
-        return Verdict(
-            "evidence",
-            State.PENDING,
-            f"{wanted}: no run is recorded for {commits[0][:12]}{others}",
-            who=f"whoever may run {upstream}",
+    runs = "a successful run" if gate.runs <= 1 else f"{gate.runs} successful runs"
+    wanted = f"waits for {runs} of {upstream} {where}"
+    who = f"whoever may run {upstream}"
+    if known and known[-1].outcome is Outcome.FAILED:
+        last = known[-1]
+        detail = f" ({last.detail})" if last.detail else ""
+        reason = f"{wanted}: its run at {commit[:12]} failed{detail}, run {last.run_id}"
+        return Verdict("evidence", State.FAILED, reason, who=f"whoever can mend {upstream}")
+    if not successes:
+        others = f" and {count - 1} more" if count > 1 else ""
+        reason = f"{wanted}: no run is recorded for {commit[:12]}{others}"
+    elif fresh == successes:
+        reason = f"{wanted}: {len(fresh)} of {gate.runs} are recorded for {commit[:12]}"
+    else:
+        reason = (
+            f"{wanted}: {len(successes) - len(fresh)} at {commit[:12]} is older than"
+            f" {gate.max_age}, the last of {moment(successes[-1].time)}"
         )
-    return Verdict(
-        "evidence",
-        State.FAILED,
-        f"{wanted}: its run at {failed.commit[:12]} failed"
-        f"{f' ({failed.detail})' if failed.detail else ''}, run {failed.run_id}",
-        who=f"whoever can mend {upstream}",
-    )
+    return Verdict("evidence", State.PENDING, reason, who)
 
 
-def overridden(verdict: Verdict, reason: str) -> Verdict:
-    """Return the verdict as a person's recorded override leaves it."""
-    return Verdict(
-        verdict.condition, State.PASSED, f"overridden ({reason}): {verdict.reason}", who=verdict.who
-    )
+def soak_verdict(commit: str, witness: Witness, soak: timedelta, *, now: datetime) -> Verdict:
+    """Say whether an upstream has stood the test long enough, without a failure in between."""
+    successes = _unbroken(witness.evidence.get(commit, ()), now)
+    who = "nobody; time passes"
+    if not successes:
+        reason = f"begins with a successful run of {witness.upstream}"
+        return Verdict("soak", State.PENDING, reason, f"whoever may run {witness.upstream}")
+    ends = successes[0].time + soak
+    since = f"{witness.upstream} at {commit[:12]} stands since {moment(successes[0].time)}"
+    if now >= ends:
+        return Verdict("soak", State.PASSED, f"{since}, longer than {soak}", who)
+    return Verdict("soak", State.PENDING, f"{since}, and has to for {soak}", who, ends)
 
 
-def is_open(verdicts: Sequence[Verdict]) -> bool:
-    """Say whether every condition passed."""
-    return all(verdict.state is State.PASSED for verdict in verdicts)
-
-
-def _latest(evidence: Sequence[Evidence]) -> dict[str, Evidence]:
+def _in_order(evidence: Sequence[Evidence]) -> list[Evidence]:
     # Of two at one moment the failure counts: in doubt the gate stays closed.
-    in_order = sorted(evidence, key=lambda e: (e.time, e.outcome is Outcome.FAILED))
-    return {found.commit: found for found in in_order}
+    told = [e for e in evidence if e.outcome is not Outcome.ERRORED]
+    return sorted(told, key=lambda e: (e.time, e.outcome is Outcome.FAILED))
+
+
+def _unbroken(evidence: Sequence[Evidence], now: datetime) -> list[Evidence]:
+    """Return the successes since the last failure, oldest first; one to come is none yet."""
+    successes: list[Evidence] = []
+    for found in _in_order(evidence):
+        if found.outcome is Outcome.FAILED:
+            successes = []
+        elif found.time <= now + SKEW:
+            successes.append(found)
+    return successes

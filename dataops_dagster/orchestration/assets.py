@@ -2,6 +2,7 @@
 
 # No `from __future__ import annotations` here: Dagster reads annotations as objects.
 
+import inspect
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -12,6 +13,7 @@ from pydantic import Field
 from dataops_dagster import execution
 from dataops_dagster.errors import DataOpsError
 from dataops_dagster.heads import look_up_all
+from dataops_dagster.model import Outcome
 from dataops_dagster.orchestration import naming, records
 from dataops_dagster.orchestration.ops import (
     answered_errors,
@@ -61,21 +63,44 @@ def source_assets(project: Project) -> dg.AssetsDefinition:
 def target_asset(project: Project, target: Workspace) -> dg.AssetsDefinition:
     """Return a workspace with an upstream: materialized by promoting into it."""
     fetch, plan, publish = (make(project, target) for make in (fetch_op, plan_op, publish_op))
-    upstream = naming.asset_key(project.name, project.upstream_of(target).name)
 
-    @dg.graph_asset(
+    def promoted(*upstreams: Any) -> Any:
+        return publish(plan(fetch(*upstreams)))
+
+    # Dagster takes a graph's inputs from the names of its function's parameters.
+    promoted.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [
+            inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+            for name in target.upstream
+        ]
+    )
+    decorate = dg.graph_asset(
         key=naming.asset_key(project.name, target.name),
         description=_description(target),
         group_name=project.name,
         kinds=_kinds(target),
-        ins={"upstream": dg.AssetIn(key=upstream, dagster_type=dg.Nothing)},
+        ins={
+            name: dg.AssetIn(key=naming.asset_key(project.name, name), dagster_type=dg.Nothing)
+            for name in target.upstream
+        },
         # Without one Dagster takes the run's id for the code's version, and every asset is stale.
         code_version="1",
     )
-    def promoted(upstream: Any) -> Any:
-        return publish(plan(fetch(upstream)))
+    made: dg.AssetsDefinition = decorate(promoted)
+    return made
 
-    return promoted
+
+def decision_specs(project: Project) -> list[dg.AssetSpec]:
+    """Return what people decide about targets: nothing makes it, so that only their runs tell it."""
+    return [
+        dg.AssetSpec(
+            naming.decisions_key(project.name, target.name),
+            description=f"Approvals, holds and rejections of promotions into {target.name}.",
+            group_name=project.name,
+        )
+        for target in project.targets
+        if target.gate
+    ]
 
 
 class DeployConfig(dg.Config):
@@ -156,6 +181,12 @@ def _deploy(
         on_line=context.log.info,
     )
     told |= {records.TREE: task.tree, records.RAN: result.ran, records.DETAIL: result.detail}
+    if result.outcome is Outcome.ERRORED:
+        raise dg.Failure(
+            f"the deployment of {workspace.name} at {commit[:12]} could not find out:"
+            f" {result.detail}",
+            allow_retries=False,
+        )
     if not result.passed:
         # The platform's no is an answer, so that nobody asks the same again by itself.
         context.log_event(dg.AssetObservation(key, metadata={**told, records.OUTCOME: "failed"}))
@@ -182,5 +213,6 @@ def _description(workspace: Workspace) -> str:
     )
     if workspace.upstream:
         gate = "behind a gate" if workspace.gate else "without a gate"
-        text += f"\n\nPromoted from `{workspace.upstream}` ({workspace.promote}), {gate}."
+        named = "`, `".join(workspace.upstream)
+        text += f"\n\nPromoted from `{named}` ({workspace.promote}), {gate}."
     return text

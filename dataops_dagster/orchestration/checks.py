@@ -1,4 +1,4 @@
-"""The check `run` of each workspace that can be run: its evaluation in a run is the evidence."""
+"""The checks: `run` of each workspace that can be run, whose evaluation is the evidence, and `gate`."""
 
 # No `from __future__ import annotations` here: Dagster reads annotations as objects.
 
@@ -7,17 +7,64 @@ from collections.abc import Iterator
 import dagster as dg
 from pydantic import Field
 
-from dataops_dagster import execution
-from dataops_dagster.orchestration import naming, records
+from dataops_dagster import clock, execution, promotion
+from dataops_dagster.gate.evidence import what_ran
+from dataops_dagster.model import Outcome
+from dataops_dagster.orchestration import metadata, naming, records
 from dataops_dagster.orchestration.ops import answered_errors, known_names
 from dataops_dagster.settings import Project, Workspace
 from dataops_dagster.store import Store, store_of
 
 
 class RunConfig(dg.Config):
-    """Which commits to run, by workspace; a workspace's head when it is not named."""
+    """Which commits to run, by workspace; a workspace's head when it is not named.
+
+    `retests` names targets, and the commit of the upstream that is to be promoted into each: the
+    merge itself is run then, in the upstream's environment, before it lands.
+    """
 
     commits: dict[str, str] = Field(default_factory=dict)
+    retests: dict[str, str] = Field(default_factory=dict)
+
+
+def gate_checks(project: Project) -> list[dg.AssetChecksDefinition]:
+    """Return one check a target, which says where its gate stands and decides nothing."""
+    gated = {w.name: w for w in project.targets if w.gate}
+    if not gated:
+        return []
+    specs = [
+        dg.AssetCheckSpec(
+            naming.GATE_CHECK,
+            asset=naming.asset_key(project.name, name),
+            description=f"What a promotion into {name} waits for. Shown; the gate itself is asked"
+            " again before anything lands.",
+        )
+        for name in gated
+    ]
+
+    @dg.multi_asset_check(
+        name=naming.gate_op(project.name),
+        specs=specs,
+        can_subset=True,
+        description="Say where gates stand, and decide nothing.",
+    )
+    def gate(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+        book = records.InstanceBook(context.instance)
+        for key in sorted(context.selected_asset_check_keys):
+            target = gated[key.asset_key.path[-1]]
+            with answered_errors():
+                found = promotion.consider(
+                    project, target, store=store_of(project), book=book, now=clock.now()
+                )
+            yield dg.AssetCheckResult(
+                asset_key=key.asset_key,
+                check_name=key.name,
+                passed=metadata.is_open(found),
+                severity=dg.AssetCheckSeverity.WARN,
+                metadata=metadata.of_gate(found),
+            )
+
+    return [gate]
 
 
 def run_checks(project: Project) -> list[dg.AssetChecksDefinition]:
@@ -50,6 +97,9 @@ def run_checks(project: Project) -> list[dg.AssetChecksDefinition]:
             store = store_of(project)
             with answered_errors():
                 result = _run(context, project, workspace, config, store)
+            if isinstance(result, str):
+                # No evidence either way; whoever asked asks again, a few times.
+                raise dg.Failure(f"{workspace.name}: {result}", allow_retries=False)
             yield result
             if not result.passed:
                 failures.append(
@@ -67,9 +117,10 @@ def _run(
     workspace: Workspace,
     config: RunConfig,
     store: Store,
-) -> dg.AssetCheckResult:
+) -> dg.AssetCheckResult | str:
+    """Run a workspace; returns the evidence, or why that could not be found out."""
     assert workspace.run
-    commit = execution.pin(project, workspace, config.commits.get(workspace.name), store=store)
+    commit = _pinned(context, project, workspace, config, store)
     run_id = context.run.run_id
     # Before the work begins, so that others can see that it is under way.
     key, value = naming.run_tag(project.name, workspace.name, commit, workspace.environment)
@@ -83,6 +134,9 @@ def _run(
         store=store,
         on_line=context.log.info,
     )
+    if result.outcome is Outcome.ERRORED:
+        return f"could not find out: {result.detail}"
+    digest = what_ran(workspace.run, tree=task.tree, environment=workspace.environment)
     return dg.AssetCheckResult(
         passed=result.passed,
         asset_key=naming.asset_key(project.name, workspace.name),
@@ -93,7 +147,30 @@ def _run(
             records.TREE: dg.MetadataValue.text(task.tree),
             records.ENVIRONMENT: dg.MetadataValue.text(workspace.environment),
             records.RAN: dg.MetadataValue.text(result.ran),
+            records.DIGEST: dg.MetadataValue.text(digest),
             records.DETAIL: dg.MetadataValue.text(result.detail),
             "dataops/dagster_run": dg.MetadataValue.dagster_run(run_id),
         },
     )
+
+
+def _pinned(
+    context: dg.AssetCheckExecutionContext,
+    project: Project,
+    workspace: Workspace,
+    config: RunConfig,
+    store: Store,
+) -> str:
+    """Return the commit to run, in the cache: one on the branch, or a merge that is to be tested."""
+    for target in project.targets_of(workspace):
+        if target.name in config.retests:
+            return execution.pin_merge(
+                project,
+                target,
+                config.retests[target.name],
+                store=store,
+                book=records.InstanceBook(context.instance),
+                now=clock.now(),
+            )
+    named = config.commits.get(workspace.name)
+    return execution.pin(project, workspace, named, store=store)

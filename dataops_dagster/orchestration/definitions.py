@@ -10,8 +10,14 @@ import dagster as dg
 
 from dataops_dagster import config
 from dataops_dagster.orchestration import naming
-from dataops_dagster.orchestration.assets import deployment_assets, source_assets, target_asset
-from dataops_dagster.orchestration.checks import run_checks
+from dataops_dagster.orchestration.assets import (
+    decision_specs,
+    deployment_assets,
+    source_assets,
+    target_asset,
+)
+from dataops_dagster.orchestration.checks import gate_checks, run_checks
+from dataops_dagster.orchestration.decisions import decide_job, rollback_job
 from dataops_dagster.orchestration.ops import IO_MANAGER_KEY
 from dataops_dagster.orchestration.requests import MARGIN, PROMOTION
 from dataops_dagster.orchestration.schedules import schedules
@@ -68,9 +74,13 @@ def definitions_of(project: Project) -> dg.Definitions:
                 _longest(project, "run"),
             )
         )
+    if any(target.gate for target in project.targets):
+        jobs.append(decide_job(project))
+    if targets:
+        jobs.append(rollback_job(project))
     return dg.Definitions(
-        assets=[source_assets(project), *targets, *deployments],
-        asset_checks=checks,
+        assets=[source_assets(project), *targets, *deployments, *decision_specs(project)],
+        asset_checks=[*checks, *gate_checks(project)],
         jobs=jobs,
         sensors=[heads_sensor(project), gates_sensor(project, jobs)],
         schedules=schedules(project),

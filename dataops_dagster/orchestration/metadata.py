@@ -11,7 +11,18 @@ from typing import Any
 
 import dagster as dg
 
-from dataops_dagster.model import Plan, Release, Verdict
+from dataops_dagster.gate.verdicts import line, nested
+from dataops_dagster.model import (
+    Conflicted,
+    Considered,
+    Held,
+    NothingToDo,
+    Plan,
+    Ready,
+    Rejected,
+    Release,
+    Verdict,
+)
 from dataops_dagster.orchestration import records
 from dataops_dagster.plan import overwritten, reason_of
 from dataops_dagster.text import inert
@@ -66,19 +77,36 @@ def _lists(plan: Plan) -> dict[str, Any]:
     if plan.keeps:
         kept = [(each.path, reason_of(each)) for each in plan.keeps]
         lists["dataops/keeps"] = table(("path", "why"), kept)
+    if plan.hotfixes:
+        own = ((c.id[:12], c.author, c.subject) for c in plan.hotfixes)
+        lists["dataops/hotfixes"] = table(("commit", "author", "subject"), own)
+    if plan.skipped:
+        lists["dataops/skipped"] = table(("commit",), ((commit,) for commit in plan.skipped))
     return lists
 
 
 def of_verdicts(verdicts: Sequence[Verdict]) -> dict[str, Any]:
-    """Return what a gate says."""
+    """Return what a gate says, as the tree that the sensor and `dataops why` show."""
     if not verdicts:
-        return {"dataops/gate": "none is configured"}
-    return {
-        "dataops/gate": table(
-            ("condition", "state", "reason", "who can change it"),
-            ((v.condition, v.state.value, v.reason, v.who) for v in verdicts),
-        )
-    }
+        return {records.GATE: "none is configured"}
+    told = [f"{'    ' * depth}- {escape(line(verdict))}" for depth, verdict in nested(verdicts)]
+    return {records.GATE: dg.MetadataValue.md("\n".join(told))}
+
+
+def of_gate(considered: Considered) -> dict[str, Any]:
+    """Return where a gate stands, also when there is nothing to promote."""
+    match considered:
+        case Ready(_, verdicts) | Held(_, verdicts):
+            return of_verdicts(verdicts)
+        case NothingToDo():
+            return {records.GATE: "nothing to promote"}
+        case Rejected() | Conflicted():
+            return {records.GATE: escape(f"refused: {considered.reason}")}
+
+
+def is_open(considered: Considered) -> bool:
+    """Say whether nothing is held up."""
+    return isinstance(considered, Ready | NothingToDo)
 
 
 def of_release(release: Release) -> dict[str, Any]:

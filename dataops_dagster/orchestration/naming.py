@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
-RUN_CHECK = "run"
+RUN_CHECK, GATE_CHECK = "run", "gate"
 DATA_VERSION_TAG = "dagster/data_version"  # Dagster keeps its own constant for it private
 INPUT_DATA_VERSION_TAG = "dagster/input_data_version"
 ALL_ASSETS_JOB = "__ASSET_JOB"
@@ -21,6 +21,11 @@ def deployment_key(project: str, workspace: str) -> dg.AssetKey:
     return dg.AssetKey([project, workspace, "deployment"])
 
 
+def decisions_key(project: str, target: str) -> dg.AssetKey:
+    """Return the key under which people's decisions about a target are recorded."""
+    return dg.AssetKey([project, target, "decisions"])
+
+
 def promote_job(project: str) -> str:
     """Return the name of the job that promotes any of the project's targets."""
     return f"promote_{project}"
@@ -34,6 +39,31 @@ def run_job(project: str) -> str:
 def deploy_job(project: str) -> str:
     """Return the name of the job that deploys any of the project's workspaces."""
     return f"deploy_{project}"
+
+
+def decide_job(project: str) -> str:
+    """Return the name of the job that records a decision about one of the project's targets."""
+    return f"decide_{project}"
+
+
+def rollback_job(project: str) -> str:
+    """Return the name of the job that rolls one of the project's targets back."""
+    return f"rollback_{project}"
+
+
+def decide_op(project: str) -> str:
+    """Return the name of the op that records decisions; they are believed from its steps only."""
+    return f"decide__{project}"
+
+
+def rollback_op(project: str) -> str:
+    """Return the name of the op that rolls back, and records what it rejects."""
+    return f"rollback__{project}"
+
+
+def gate_op(project: str) -> str:
+    """Return the name of the op that shows where gates stand."""
+    return f"gate__{project}"
 
 
 def run_op(project: str) -> str:
@@ -78,3 +108,8 @@ def promotion_tag(project: str, target: str, upstream_commit: str) -> tuple[str,
 def deployment_tag(project: str, workspace: str, commit: str) -> tuple[str, str]:
     """Return the tag that finds runs which deploy a workspace's commit."""
     return f"dataops.deployment/{project}.{workspace}", commit
+
+
+def rollback_tag(project: str, target: str, commit: str) -> tuple[str, str]:
+    """Return the tag that finds runs which roll a target back from a commit."""
+    return f"dataops.rollback/{project}.{target}", commit

@@ -4,15 +4,15 @@
 
 import contextlib
 from collections.abc import Iterable, Iterator
-from datetime import datetime, timezone
 from typing import Any
 
 import dagster as dg
 from pydantic import Field
 from typing_extensions import assert_never
 
-from dataops_dagster import promotion
+from dataops_dagster import clock, promotion
 from dataops_dagster.errors import DataOpsError, ToolError
+from dataops_dagster.gate.verdicts import lines
 from dataops_dagster.heads import Heads, look_up_all
 from dataops_dagster.model import (
     Allowance,
@@ -47,7 +47,8 @@ class PromoteConfig(dg.Config):
     plan: str | None = Field(default=None, description="publish the plan of this digest only")
     allow: list[str] = Field(
         default_factory=list,
-        description="allow this once: unrelated (history), rewritten (upstream)",
+        description="allow this once: unrelated (history), rewritten (upstream), theirs (over what"
+        " the target got by itself)",
     )
 
 
@@ -76,9 +77,9 @@ def known_names(given: Iterable[str], known: Iterable[str]) -> None:
 def refuse(answer: Held | Rejected | Conflicted | Raced) -> dg.Failure:
     """Return the failure that tells a refusal, its reason and what would change it."""
     match answer:
-        case Held(target, verdicts):
+        case Held(target, verdicts, _):
             return dg.Failure(
-                f"not yet: the gate of {target} is closed. It {answer.reason}",
+                "\n".join([f"not yet: the gate of {target} is closed", *lines(verdicts)]),
                 metadata=metadata.of_verdicts(verdicts),
                 allow_retries=False,
             )
@@ -98,12 +99,13 @@ def refuse(answer: Held | Rejected | Conflicted | Raced) -> dg.Failure:
 
 def fetch_op(project: Project, target: Workspace) -> dg.OpDefinition:
     """Return the op that looks up the heads, asks the gate, and pins the commit to promote."""
-    upstream = project.upstream_of(target)
+    upstreams = project.upstreams_of(target)
+    named = ", ".join(target.upstream)
 
     @dg.op(
         name=naming.promotion_op("fetch", project.name, target.name),
-        description=f"Look up {upstream.name} and {target.name}, ask the gate, pin a commit.",
-        ins={"upstream": dg.In(dg.Nothing)},
+        description=f"Look up {named} and {target.name}, ask the gate, pin a commit.",
+        ins={name: dg.In(dg.Nothing) for name in target.upstream},
         out=dg.Out(dict, io_manager_key=IO_MANAGER_KEY),
     )
     def fetch(context: dg.OpExecutionContext, config: PromoteConfig) -> dict[str, Any]:
@@ -132,19 +134,20 @@ def fetch_op(project: Project, target: Workspace) -> dg.OpDefinition:
             "plan": config.plan,
             "allow": config.allow,
         }
-        heads = look_up_all(project, [upstream.name, target.name])
-        _observe(context, project, upstream, heads)
+        heads = look_up_all(project, [*target.upstream, target.name])
+        for upstream in upstreams:
+            _observe(context, project, upstream, heads)
         match _consider(context, project, target, pinned, heads):
             case Ready(plan):
-                commit = plan.upstream_commit
+                commit, source = plan.upstream_commit, plan.upstream
             case NothingToDo(_, _, commit):
-                pass
+                source = named
             case refusal:
                 raise refuse(refusal)
         if not config.dry_run:
             key, value = naming.promotion_tag(project.name, target.name, commit)
             context.instance.add_run_tags(context.run.run_id, {key: value})
-        context.log.info(f"{upstream.name} at {commit} is to be promoted into {target.name}")
+        context.log.info(f"{source} at {commit} is to be promoted into {target.name}")
         return {**pinned, "commit": commit}
 
     return fetch
@@ -182,7 +185,7 @@ def plan_op(project: Project, target: Workspace) -> dg.OpDefinition:
 
 def publish_op(project: Project, target: Workspace) -> dg.OpDefinition:
     """Return the op that asks the gate again and moves the target: the one critical section."""
-    upstream = naming.asset_key(project.name, project.upstream_of(target).name)
+    first = project.upstream_of(target).name
 
     @dg.op(
         name=naming.promotion_op("publish", project.name, target.name),
@@ -199,14 +202,14 @@ def publish_op(project: Project, target: Workspace) -> dg.OpDefinition:
                 project,
                 target,
                 store=store,
-                book=records.InstanceEvidence(context.instance),
-                now=datetime.now(timezone.utc),
+                book=records.InstanceBook(context.instance),
+                now=clock.now(),
                 digest=pinned["plan"],
                 **_said(pinned),
             )
         match answer:
             case Promoted(ready, release):
-                head = ready.plan.commit
+                head, source = ready.plan.commit, ready.plan.upstream
                 told = {
                     **metadata.of_plan(ready.plan),
                     **metadata.of_verdicts(ready.verdicts),
@@ -215,13 +218,14 @@ def publish_op(project: Project, target: Workspace) -> dg.OpDefinition:
                 }
                 context.log.info(f"promoted: {target.name} is at {head}, release {release.tag}")
             case NothingToDo(_, head, has):
-                pinned = {**pinned, "commit": has}
+                pinned, source = {**pinned, "commit": has}, first
                 told = {records.COMMIT: head, records.OUTCOME: "nothing to do"}
             case refusal:
                 raise refuse(refusal)
         # Dagster takes an input's newest version; what was merged is the pinned commit, also when
         # the upstream's head has moved on since.
-        version_tag = f"{naming.INPUT_DATA_VERSION_TAG}/{'/'.join(upstream.path)}"
+        upstream = "/".join(naming.asset_key(project.name, source).path)
+        version_tag = f"{naming.INPUT_DATA_VERSION_TAG}/{upstream}"
         yield dg.MaterializeResult(
             data_version=dg.DataVersion(head),
             metadata=told,
@@ -258,7 +262,8 @@ def _consider(
             project,
             target,
             store=store,
-            book=records.InstanceEvidence(context.instance),
+            book=records.InstanceBook(context.instance),
+            now=clock.now(),
             heads=heads,
             **_said(pinned),
         )

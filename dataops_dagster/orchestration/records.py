@@ -1,22 +1,27 @@
-"""What Dagster's instance remembers: evidence, deployments, heads; read here, written by our ops.
+"""What Dagster's instance remembers: evidence, decisions, deployments, heads; written by our ops.
 
 A run tag only finds a run. Believed is the event that our own op wrote inside that run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from typing import Any
 
 import dagster as dg
 
-from dataops_dagster.model import Evidence, Outcome
+from dataops_dagster.errors import ToolError
+from dataops_dagster.model import Decision, DecisionKind, Evidence, Outcome
 from dataops_dagster.orchestration import naming
 from dataops_dagster.settings import Workspace
 
 COMMIT, TREE, ENVIRONMENT = "dataops/commit", "dataops/tree", "dataops/environment"
 RAN, DETAIL, OUTCOME = "dataops/ran", "dataops/detail", "dataops/outcome"
+DIGEST, GATE = "dataops/digest", "dataops/gate"
+DECISION, BY, REASON = "dataops/decision", "dataops/by", "dataops/reason"
+PLAN, EXPIRES, LIFTS = "dataops/plan", "dataops/expires", "dataops/lifts"
 
 _RECORDS = 20
 """How many of the newest materializations are looked through for one of our own."""
@@ -25,9 +30,13 @@ _RUNS = 1000
 """How many runs of the candidates are looked at; more of them means the newest do not pass."""
 
 
+_PAGE, _PAGES = 1000, 20
+"""How many decisions about one target are read: of more than that nobody knows which counts."""
+
+
 @dataclass(frozen=True)
-class InstanceEvidence:
-    """Finds evidence in a Dagster instance; implements `model.EvidenceBook`."""
+class InstanceBook:
+    """Finds evidence and decisions in a Dagster instance; implements `model.Book`."""
 
     instance: dg.DagsterInstance
 
@@ -48,6 +57,173 @@ class InstanceEvidence:
             for evidence in evidence_of(self.instance, record.dagster_run, project, workspace)
             if evidence.environment == environment and evidence.commit in commits
         ]
+
+    def job_runs(
+        self, project: str, workspace: str, environment: str, jobs: Sequence[str]
+    ) -> Sequence[Evidence]:
+        """Return what ended runs of `jobs` say about what was deployed while they ran."""
+        served = deployments(self.instance, project, workspace)
+        if not served:
+            return []
+        since = served[-1].begin
+        return [
+            Evidence(
+                workspace=workspace,
+                commit=deployment.commit,
+                tree=deployment.tree,
+                environment=environment,
+                outcome=outcome,
+                run_id=run.run_id,
+                time=datetime.fromtimestamp(end, timezone.utc),
+                ran=f"job {run.job_name}",
+                detail=f"job {run.job_name} ended with {run.status.value}",
+            )
+            for job in jobs
+            for run, begin, end, outcome in _ended_runs(self.instance, job, since)
+            for deployment in served
+            if deployment.begin <= begin and end <= deployment.end
+        ]
+
+    def decisions(self, project: str, target: str) -> Sequence[Decision]:
+        """Return all that was decided about the target, the oldest first."""
+        return list(decisions_of(self.instance, project, target))
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """What a platform served, from the end of its deployment to the begin of the next attempt.
+
+    `begin` and `end` are in UTC seconds.
+    """
+
+    commit: str
+    tree: str
+    begin: float
+    end: float
+
+
+def deployments(instance: dg.DagsterInstance, project: str, workspace: str) -> Sequence[Deployment]:
+    """Return the last deployments of a workspace by our op, newest first."""
+    key = naming.deployment_key(project, workspace)
+    tag = naming.deployment_tag(project, workspace, "")[0]
+    done = [
+        (entry.timestamp, entry.run_id, event.metadata)
+        for record in instance.fetch_materializations(key, limit=_RECORDS).records
+        if (entry := record.event_log_entry) and (event := entry.asset_materialization)
+        if _by_deploy_op(instance, entry, project)
+    ]
+    failed = [
+        record.event_log_entry.run_id
+        for record in instance.fetch_observations(key, limit=_RECORDS).records
+        if _by_deploy_op(instance, record.event_log_entry, project)
+    ]
+    attempts = {run_id for _, run_id, _ in done} | set(failed)
+    records = [
+        *instance.get_run_records(dg.RunsFilter(run_ids=sorted(attempts))),
+        # One whose worker died left no event.
+        *instance.get_run_records(
+            dg.RunsFilter(job_name=naming.deploy_job(project)), limit=_RECORDS
+        ),
+    ]
+    idle = {run_id for _, run_id, metadata in done if not text(metadata, TREE)}
+    begins = sorted(
+        record.start_time or record.create_timestamp.timestamp()
+        for record in records
+        if (tag in record.dagster_run.tags or record.dagster_run.run_id in attempts)
+        and record.dagster_run.run_id not in idle  # nothing was to do
+    )
+    return [
+        Deployment(
+            text(metadata, COMMIT),
+            text(metadata, TREE),
+            begin=time,
+            end=next((begin for begin in begins if begin > time), float("inf")),
+        )
+        for time, run_id, metadata in done
+        if run_id not in idle
+    ]
+
+
+def _ended_runs(
+    instance: dg.DagsterInstance, job: str, since: float
+) -> Iterator[tuple[dg.DagsterRun, float, float, Outcome]]:
+    """Yield the ended runs of a job that began since then, with their begin and end."""
+    location, _, name = job.rpartition(":")
+    records = instance.get_run_records(
+        dg.RunsFilter(
+            job_name=name,
+            statuses=list(_ENDED),
+            created_after=datetime.fromtimestamp(since, timezone.utc),
+        ),
+        limit=_RUNS,
+    )
+    for record in records:
+        run = record.dagster_run
+        origin = run.remote_job_origin
+        if location and (origin is None or origin.location_name != location):
+            continue
+        if record.start_time and record.end_time:
+            yield run, record.start_time, record.end_time, _ENDED[run.status]
+
+
+_ENDED = {
+    dg.DagsterRunStatus.SUCCESS: Outcome.PASSED,
+    dg.DagsterRunStatus.FAILURE: Outcome.FAILED,
+}
+
+
+def decisions_of(instance: dg.DagsterInstance, project: str, target: str) -> Iterator[Decision]:
+    """Yield what our own ops recorded as decided about a target, the oldest first."""
+    key = naming.decisions_key(project, target)
+    believed = {
+        naming.decide_op(project): naming.decide_job(project),
+        naming.rollback_op(project): naming.rollback_job(project),
+    }
+    jobs: dict[str, str] = {}
+    cursor = None
+    for _ in range(_PAGES):
+        page = instance.fetch_observations(key, limit=_PAGE, cursor=cursor, ascending=True)
+        for record in page.records:
+            entry, event = record.event_log_entry, record.event_log_entry.asset_observation
+            if event is None or entry.step_key not in believed:
+                continue
+            if entry.run_id not in jobs:
+                run = instance.get_run_by_id(entry.run_id)
+                jobs[entry.run_id] = run.job_name if run else ""
+            if jobs[entry.run_id] == believed[entry.step_key]:
+                decision = _decision(entry, event.metadata, target)
+                if decision:
+                    yield decision
+        if not page.has_more:
+            return
+        cursor = page.cursor
+    raise ToolError(
+        f"reading what was decided about {target}",
+        None,
+        f"there are more than {_PAGE * _PAGES} events under {key.to_user_string()}",
+        hint="wipe that asset in Dagster's UI, and record anew what is to hold",
+    )
+
+
+def _decision(entry: dg.EventLogEntry, metadata: object, target: str) -> Decision | None:
+    expires = text(metadata, EXPIRES)
+    try:
+        return Decision(
+            # One run may reject a commit and what it became.
+            id=entry.run_id,
+            kind=DecisionKind(text(metadata, DECISION)),
+            target=target,
+            by=text(metadata, BY),
+            reason=text(metadata, REASON),
+            time=datetime.fromtimestamp(entry.timestamp, timezone.utc),
+            expires=datetime.fromisoformat(expires) if expires else None,
+            plan=text(metadata, PLAN),
+            commit=text(metadata, COMMIT),
+            tree=text(metadata, TREE),
+            lifts=text(metadata, LIFTS),
+        )
+    except ValueError:
+        return None
 
 
 def evidence_of(
@@ -88,6 +264,7 @@ def evidence_of(
                 time=datetime.fromtimestamp(entry.timestamp, timezone.utc),
                 ran=text(check.metadata, RAN),
                 detail=text(check.metadata, DETAIL),
+                digest=text(check.metadata, DIGEST),
             )
 
 
@@ -121,6 +298,15 @@ def deployment_failed(
         and entry.step_key == naming.deploy_op(project)
         for entry in entries
     )
+
+
+def shown_gate(instance: dg.DagsterInstance, key: dg.AssetKey) -> Mapping[str, Any] | None:
+    """Return the metadata that last showed where a target's gate stands."""
+    for record in instance.fetch_observations(key, limit=_RECORDS).records:
+        event = record.event_log_entry.asset_observation
+        if event and set(event.metadata) == {GATE}:
+            return event.metadata
+    return None
 
 
 def recorded_head(instance: dg.DagsterInstance, project: str, workspace: Workspace) -> str | None:

@@ -6,7 +6,7 @@ next one. Sensors and schedules only hand over what is decided here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from functools import cached_property
@@ -17,9 +17,25 @@ from typing_extensions import assert_never
 
 from dataops_dagster import promotion
 from dataops_dagster.errors import DataOpsError
+from dataops_dagster.gate.evidence import Witness, evidence_verdict, what_ran
+from dataops_dagster.gate.verdicts import lines
+from dataops_dagster.git import Access
 from dataops_dagster.heads import Head, Heads
-from dataops_dagster.model import Conflicted, Held, NothingToDo, Ready, Rejected
+from dataops_dagster.judging import is_waiting_for_retest
+from dataops_dagster.model import (
+    Conflicted,
+    Considered,
+    Evidence,
+    Held,
+    NothingToDo,
+    Outcome,
+    Plan,
+    Ready,
+    Rejected,
+    State,
+)
 from dataops_dagster.orchestration import naming, records
+from dataops_dagster.planning import is_on, rollback_of
 from dataops_dagster.settings import Project, Step, Workspace
 from dataops_dagster.store import Store
 
@@ -58,11 +74,12 @@ class Due:
         else:
             self.requests.append(found)
 
-    def result(self) -> dg.SensorResult:
-        """Return what a sensor or schedule answers."""
+    def result(self, events: Sequence[Any] = ()) -> dg.SensorResult:
+        """Return what a sensor answers, with events that show it."""
         if self.requests:
-            return dg.SensorResult(run_requests=self.requests)
-        return dg.SensorResult(skip_reason="\n".join(self.reasons) or "nothing is automatic here")
+            return dg.SensorResult(run_requests=self.requests, asset_events=events)
+        reason = "\n".join(self.reasons) or "nothing is automatic here"
+        return dg.SensorResult(skip_reason=reason, asset_events=events)
 
 
 @dataclass
@@ -73,17 +90,26 @@ class Observer:
     instance: dg.DagsterInstance
     store: Store
     now: datetime
+    considered: dict[str, Considered] = field(default_factory=dict)
+    """What was found out about each target."""
 
     def due(self, heads: Heads) -> Due:
         """Return everything that happens on change and is due."""
         found = Due()
         for workspace in self.project.workspaces.values():
             promotes = False
+            if workspace.auto_rollback:
+                answer = self._guarded(self.rollback, workspace, heads)
+                found.add(workspace.name, answer)
+                if isinstance(answer, dg.RunRequest) or answer.under_way:
+                    continue  # what else would happen to it is for what comes after
             if workspace.upstream and workspace.promote == "change":
                 answer = self._guarded(self.promotion, workspace, heads)
                 promotes = isinstance(answer, dg.RunRequest) or answer.under_way
                 found.add(workspace.name, answer)
-            if workspace.deploy and workspace.deploy.when == "change":
+            if workspace.deploy and (
+                workspace.deploy.when == "change" or self._rolled_back(workspace, heads)
+            ):
                 found.add(workspace.name, self._guarded(self.deployment, workspace, heads))
             if workspace.run and workspace.run.when == "change":
                 # A release is run even when the next one is on its way: else a busy upstream
@@ -112,14 +138,18 @@ class Observer:
             self.project,
             target,
             store=self.store,
-            book=records.InstanceEvidence(self.instance),
+            book=records.InstanceBook(self.instance),
+            now=self.now,
             heads=heads,
         )
+        self.considered[target.name] = considered
         match considered:
             case NothingToDo():
-                return Wait(f"has all of {target.upstream}")
-            case Held(_, _):
-                return Wait(considered.reason)
+                return Wait(f"has all of {', '.join(target.upstream)}")
+            case Held(_, verdicts, plan):
+                if plan and is_waiting_for_retest(verdicts, plan, target.gate):
+                    return self._retest(target, plan)
+                return Wait("\n".join(["not yet", *lines(verdicts, depth=1)]))
             case Conflicted(_, _, _):
                 return Wait(f"refused: {considered.reason}")
             case Rejected(_, reason, hint):
@@ -184,29 +214,133 @@ class Observer:
         return "failed" if failed else ""
 
     def run(self, workspace: Workspace, heads: Heads) -> Decision:
-        """Ask for a run of a head that has no evidence yet; what deploys is deployed first."""
+        """Ask for a run of a head that lacks evidence; what deploys is deployed first."""
         assert workspace.run
         head = _known(heads[workspace.name])
         if isinstance(head, Wait):
             return head
         commit = _commit(head)
-        found = records.InstanceEvidence(self.instance).find(
-            self.project.name, workspace.name, workspace.environment, [commit]
-        )
-        if found:
+        found = [e for e in self._evidence(workspace, commit) if _is_of(e, workspace)]
+        if found and not self._proves_too_little(workspace, commit, found, heads):
             last = max(found, key=lambda evidence: evidence.time)
             return Wait(f"its run at {commit[:12]} {last.outcome.value}")
         if workspace.deploy and commit != records.deployed(
             self.instance, self.project.name, workspace.name
         ):
             return Wait(f"is run when {commit[:12]} is deployed")
+        told = {evidence.run_id for evidence in self._evidence(workspace, commit)}
         return self._ask(
             naming.run_tag(self.project.name, workspace.name, commit, workspace.environment),
             key=f"run {workspace.name} {commit} {workspace.environment}",
             what=f"the run at {commit[:12]}",
             limit=workspace.run.deadline + MARGIN,
-            request=lambda **more: self._run_request(workspace, commit, **more),
+            told=told,
+            request=lambda **more: self._run_request(
+                workspace, {"commits": {workspace.name: commit}}, **more
+            ),
         )
+
+    def _evidence(self, workspace: Workspace, commit: str) -> Sequence[Evidence]:
+        return records.InstanceBook(self.instance).find(
+            self.project.name, workspace.name, workspace.environment, [commit]
+        )
+
+    def _proves_too_little(
+        self, workspace: Workspace, commit: str, found: Sequence[Evidence], heads: Heads
+    ) -> bool:
+        """Say whether a target that lacks the commit waits for more, or for younger, evidence."""
+        witness = Witness(workspace.name, workspace.environment, {commit: found})
+        for target in self.project.targets_of(workspace):
+            base = heads[target.name]
+            if target.gate is None or not isinstance(base, Head):
+                continue
+            verdict = evidence_verdict(commit, witness, target.gate, now=self.now)
+            if verdict.state is State.PENDING and not (
+                base.commit
+                and self.store.has(base.commit)
+                and is_on(self.store, base.commit, commit)
+            ):
+                return True
+        return False
+
+    def _retest(self, target: Workspace, plan: Plan) -> Decision:
+        """Ask for a run of the merge itself, in its upstream's environment."""
+        upstream = self.project.workspaces[plan.upstream]
+        assert upstream.run
+        return self._ask(
+            naming.run_tag(self.project.name, upstream.name, plan.commit, upstream.environment),
+            key=f"retest {target.name} {plan.commit} {upstream.environment}",
+            what=f"the run of the merge {plan.commit[:12]}",
+            limit=upstream.run.deadline + MARGIN,
+            request=lambda **more: self._run_request(
+                upstream, {"retests": {target.name: plan.upstream_commit}}, **more
+            ),
+        )
+
+    def rollback(self, target: Workspace, heads: Heads) -> Decision:
+        """Ask for the rollback of a promotion whose deployment, or run, failed: once."""
+        head = _known(heads[target.name])
+        if isinstance(head, Wait):
+            return head
+        commit = _commit(head)
+        if head.release is None:
+            return Wait("is no release, so nothing is rolled back")
+        failure = self._failure(target, commit)
+        if not failure:
+            return Wait("has nothing to roll back")
+        if self._rolled_back(target, heads):
+            return Wait(f"was rolled back already, and {failure}: it waits for a person")
+        op = naming.rollback_op(self.project.name)
+        return self._ask(
+            naming.rollback_tag(self.project.name, target.name, commit),
+            key=f"rollback {target.name} {commit}",
+            what=f"the rollback of {commit[:12]}",
+            limit=PROMOTION,
+            answered=lambda run: "was done" if run.is_success else "",
+            request=lambda **more: dg.RunRequest(
+                job_name=naming.rollback_job(self.project.name),
+                run_config={
+                    "ops": {
+                        op: {
+                            "config": {
+                                "target": target.name,
+                                "undo": commit,
+                                "by": "auto_rollback",
+                                "reason": failure,
+                                "reject": True,
+                            }
+                        }
+                    }
+                },
+                **more,
+            ),
+        )
+
+    def _failure(self, target: Workspace, commit: str) -> str:
+        """Say what failed after the promotion that made this head, if anything did."""
+        project = self.project.name
+        key, value = naming.deployment_tag(project, target.name, commit)
+        for record in self.instance.get_run_records(
+            dg.RunsFilter(tags={key: value}), limit=ATTEMPTS
+        ):
+            run = record.dagster_run
+            if records.deployment_failed(self.instance, run, project, target.name):
+                return f"its deployment failed, run {run.run_id}"
+        found = [e for e in self._evidence(target, commit) if _is_of(e, target)]
+        last = max(found, key=lambda evidence: evidence.time, default=None)
+        if last and last.outcome is Outcome.FAILED:
+            return f"its run failed, run {last.run_id}"
+        return ""
+
+    def _rolled_back(self, target: Workspace, heads: Heads) -> bool:
+        """Say whether the head is what a rollback made."""
+        head = heads[target.name]
+        if not isinstance(head, Head) or head.commit is None or head.release is None:
+            return False
+        access = Access.of(self.project, target)
+        self.store.fetch(access, target.branch, head.commit, without_blobs=True)
+        trailers = self.store.trailers(head.commit)
+        return rollback_of(self.store, head.commit, trailers) is not None
 
     def scheduled_run(self, workspace: Workspace, heads: Heads) -> Decision:
         """Ask for a run of the head, whether or not it was run before."""
@@ -218,15 +352,18 @@ class Observer:
         tag = naming.run_tag(self.project.name, workspace.name, commit, workspace.environment)
         limit = workspace.run.deadline + MARGIN
         busy = self._busy(tag, f"the run at {commit[:12]}", limit)
-        return busy or self._run_request(workspace, commit, tags={tag[0]: tag[1]})
+        commits = {"commits": {workspace.name: commit}}
+        return busy or self._run_request(workspace, commits, tags={tag[0]: tag[1]})
 
-    def _run_request(self, workspace: Workspace, commit: str, **more: Any) -> dg.RunRequest:
+    def _run_request(
+        self, workspace: Workspace, config: Mapping[str, object], **more: Any
+    ) -> dg.RunRequest:
         key = naming.asset_key(self.project.name, workspace.name)
         return dg.RunRequest(
             job_name=naming.run_job(self.project.name),
             asset_selection=[],
             asset_check_keys=[dg.AssetCheckKey(key, naming.RUN_CHECK)],
-            run_config=_config(naming.run_op(self.project.name), workspace, commit),
+            run_config={"ops": {naming.run_op(self.project.name): {"config": config}}},
             **more,
         )
 
@@ -239,8 +376,12 @@ class Observer:
         limit: timedelta,
         request: Callable[..., dg.RunRequest],
         answered: Callable[[dg.DagsterRun], str] = lambda _: "",
+        told: Collection[str] = (),
     ) -> Decision:
-        """Ask for a run unless one is under way, was answered, or enough ended without an answer."""
+        """Ask for a run unless one is under way, was answered, or enough ended without an answer.
+
+        `told` are runs that answered, and that more of are wanted.
+        """
         if busy := self._busy(tag, what, limit):
             return busy
         runs = [
@@ -249,7 +390,7 @@ class Observer:
                 dg.RunsFilter(tags={tag[0]: tag[1]}), limit=ATTEMPTS * 10
             )
         ]
-        ended = [run for run in runs if run.is_finished]
+        ended = [run for run in runs if run.is_finished and run.run_id not in told]
         if reason := _settled(ended, what, answered):
             return Wait(reason)
         # The key names what went before: Dagster never launches a second run for one key.
@@ -333,6 +474,14 @@ def _is_release(head: Head | DataOpsError) -> bool:
 def _commit(head: Head) -> str:
     assert head.commit  # _known said so
     return head.commit
+
+
+def _is_of(evidence: Evidence, workspace: Workspace) -> bool:
+    """Say whether what was run is what a run of the workspace now is."""
+    environment = workspace.environment
+    return workspace.run is not None and evidence.digest == what_ran(
+        workspace.run, tree=evidence.tree, environment=environment
+    )
 
 
 def _config(op: str, workspace: Workspace, commit: str) -> dict[str, object]:

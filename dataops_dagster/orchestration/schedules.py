@@ -2,10 +2,9 @@
 
 # No `from __future__ import annotations` here: Dagster reads annotations as objects.
 
-from datetime import datetime, timezone
-
 import dagster as dg
 
+from dataops_dagster import clock
 from dataops_dagster.errors import DataOpsError
 from dataops_dagster.heads import look_up_all
 from dataops_dagster.orchestration import naming
@@ -34,10 +33,10 @@ def _schedule(
             dg.DefaultScheduleStatus.RUNNING if enabled else dg.DefaultScheduleStatus.STOPPED
         ),
     )
-    def clock(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        heads = look_up_all(project, filter(None, (workspace.name, workspace.upstream)))
+    def tick(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        heads = look_up_all(project, (workspace.name, *workspace.upstream))
         store = store_of(project)
-        observer = Observer(project, context.instance, store, datetime.now(timezone.utc))
+        observer = Observer(project, context.instance, store, clock.now())
         decide = {
             "promote": observer.promotion,
             "deploy": observer.deployment,
@@ -51,4 +50,4 @@ def _schedule(
             return dg.SkipReason(f"{workspace.name}: {found.reason}")
         return found
 
-    return clock
+    return tick

@@ -3,14 +3,15 @@
 # No `from __future__ import annotations` here: Dagster reads annotations as objects.
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime, timezone
 from typing import Any
 
 import dagster as dg
 
+from dataops_dagster import clock
 from dataops_dagster.errors import DataOpsError
 from dataops_dagster.heads import Heads, look_up_all
-from dataops_dagster.orchestration import naming, records
+from dataops_dagster.model import Considered
+from dataops_dagster.orchestration import metadata, naming, records
 from dataops_dagster.orchestration.requests import Observer
 from dataops_dagster.settings import Project
 from dataops_dagster.store import store_of
@@ -96,13 +97,32 @@ def gates_sensor(project: Project, jobs: Sequence[Any]) -> dg.SensorDefinition:
     def gates(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         heads = look_up_all(project)
         store = store_of(project, seconds=FETCH_SECONDS)
-        observer = Observer(project, context.instance, store, datetime.now(timezone.utc))
+        observer = Observer(project, context.instance, store, clock.now())
         due = observer.due(heads)
         for reason in due.reasons:
             context.log.info(reason)
-        return due.result()
+        return due.result(list(_gates(project, context.instance, observer.considered)))
 
     return gates
+
+
+def _gates(
+    project: Project, instance: dg.DagsterInstance, considered: Mapping[str, Considered]
+) -> Iterator[dg.AssetObservation | dg.AssetCheckEvaluation]:
+    """Yield what shows where each gate stands, where that has changed; nothing reads it back."""
+    for name, found in considered.items():
+        key, told = naming.asset_key(project.name, name), metadata.of_gate(found)
+        shown = {k: dg.MetadataValue.md(v) if isinstance(v, str) else v for k, v in told.items()}
+        if not project.workspaces[name].gate or shown == records.shown_gate(instance, key):
+            continue
+        yield dg.AssetObservation(key, description="Where its gate stands.", metadata=shown)
+        yield dg.AssetCheckEvaluation(
+            asset_key=key,
+            check_name=naming.GATE_CHECK,
+            passed=metadata.is_open(found),
+            severity=dg.AssetCheckSeverity.WARN,
+            metadata=shown,
+        )
 
 
 def _interval(project: Project) -> int:

@@ -10,10 +10,12 @@ from pathlib import Path
 
 from dataops_dagster import process
 from dataops_dagster.errors import ConfigError
+from dataops_dagster.model import Outcome
 from dataops_dagster.settings import Step
 
 # Variables that people let through and that say nothing secret.
 _PUBLIC = frozenset(("HOME", "USER", "LANG", "LANGUAGE", "TZ", "PATH", "TMPDIR", "SHELL", "TERM"))
+_OUTCOMES = {0: Outcome.PASSED, os.EX_TEMPFAIL: Outcome.ERRORED}
 _DETAIL_LINES = 3
 _DETAIL_CHARACTERS = 300
 
@@ -51,9 +53,14 @@ class Task:
 class Result:
     """Whether the program succeeded, what was run, and in few words how it ended."""
 
-    passed: bool
+    outcome: Outcome
     ran: str
     detail: str
+
+    @property
+    def passed(self) -> bool:
+        """Whether it succeeded."""
+        return self.outcome is Outcome.PASSED
 
 
 def run_program(
@@ -66,6 +73,8 @@ def run_program(
     readable: Callable[[str], str | None] = lambda line: line,
 ) -> Result:
     """Run a platform's program; only its exit code decides, whatever it prints.
+
+    The exit code 75 (EX_TEMPFAIL of sysexits.h) says that it could not find out.
 
     `readable` turns a line of its output into one for people, or into None to leave it out.
     """
@@ -111,10 +120,12 @@ def run_program(
         ending = f"was ended by signal {-done.code}"
     else:
         ending = f"ended with exit code {done.code}"
-    passed = done.code == 0 and not done.timed_out
-    detail = ending if passed or not log.last else f"{ending}: {' / '.join(log.last)}"
+    outcome = Outcome.FAILED if done.timed_out else _OUTCOMES.get(done.code, Outcome.FAILED)
+    detail = (
+        ending if outcome is Outcome.PASSED or not log.last else f"{ending}: {' / '.join(log.last)}"
+    )
     ran = " ".join([Path(arguments[0]).name, *arguments[1:]])
-    return Result(passed, ran, detail)
+    return Result(outcome, ran, detail)
 
 
 class _Log:

@@ -1,0 +1,151 @@
+"""What a call of the command works with: configuration, evidence, output, and how errors end it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from dataops_dagster import config
+from dataops_dagster.cli import shown
+from dataops_dagster.errors import ConfigError, DataOpsError, Problem, ToolError
+from dataops_dagster.model import (
+    Answer,
+    Book,
+    Conflicted,
+    Considered,
+    Decision,
+    Evidence,
+    Raced,
+    Rejected,
+)
+from dataops_dagster.plan import as_data
+from dataops_dagster.settings import Project, Workspace
+
+SAID_NO = 1
+"""The exit code when the answer is no; `errors` has the codes of what went wrong."""
+
+
+@dataclass
+class Session:
+    """What one call of the command works with."""
+
+    paths: tuple[Path, ...]
+    as_json: bool
+    out: Console = field(default_factory=lambda: Console(highlight=False))
+    err: Console = field(default_factory=lambda: Console(stderr=True, highlight=False))
+
+    def projects(self) -> list[Project]:
+        """Read the configuration."""
+        return config.load_all(self.paths)
+
+    def target(self, name: str) -> tuple[Project, Workspace]:
+        """Find a workspace with an upstream by `WORKSPACE` or `PROJECT/WORKSPACE`."""
+        projects = self.projects()
+        wanted_project, _, wanted = name.rpartition("/")
+        found = [
+            (project, target)
+            for project in projects
+            for target in project.targets
+            if target.name == wanted and wanted_project in ("", project.name)
+        ]
+        if len(found) == 1:
+            return found[0]
+        known = ", ".join(f"{p.name}/{t.name}" for p in projects for t in p.targets)
+        problem = "stands in several projects" if found else "is no workspace with an upstream"
+        raise ConfigError.at(f"TARGET {name}", problem, f"name one of {known}")
+
+    @property
+    def book(self) -> Book:
+        """Where evidence is looked up, if it is asked for."""
+        return _HomeBook()
+
+    def show(self, data: Any, *tables: Table | str) -> None:
+        """Print one JSON document, or what people read."""
+        if self.as_json:
+            click.echo(json.dumps(data, indent=2, default=str))
+            return
+        for item in tables:
+            self.out.print(item)
+
+
+class _HomeBook:
+    """Imports Dagster, which takes a second, only where a gate asks."""
+
+    def find(
+        self, project: str, workspace: str, environment: str, commits: Sequence[str]
+    ) -> Sequence[Evidence]:
+        """Look it up in the instance of DAGSTER_HOME."""
+        from dataops_dagster.orchestration.instance import HomeInstance
+
+        return HomeInstance().find(project, workspace, environment, commits)
+
+    def job_runs(
+        self, project: str, workspace: str, environment: str, jobs: Sequence[str]
+    ) -> Sequence[Evidence]:
+        """Look it up in the instance of DAGSTER_HOME."""
+        from dataops_dagster.orchestration.instance import HomeInstance
+
+        return HomeInstance().job_runs(project, workspace, environment, jobs)
+
+    def decisions(self, project: str, target: str) -> Sequence[Decision]:
+        """Look it up in the instance of DAGSTER_HOME."""
+        from dataops_dagster.orchestration.instance import HomeInstance
+
+        return HomeInstance().decisions(project, target)
+
+
+class Command(click.Group):
+    """Turns our errors into a message and an exit code; nobody sees a traceback for theirs."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take --json wherever it stands."""
+        # `dataops status --json` is what people type; the option belongs to the group.
+        if "--json" in args:
+            args = ["--json", *(word for word in args if word != "--json")]
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command, and end with the error's message and code if there is one."""
+        try:
+            try:
+                return super().invoke(ctx)
+            except OSError as found:
+                where = found.filename or "a file"
+                raise ToolError(f"using {where}", None, found.strerror or str(found)) from None
+        except DataOpsError as error:
+            if ctx.params.get("as_json"):
+                click.echo(json.dumps({"error": error_data(error)}, indent=2))
+            else:
+                click.echo(f"dataops: {error}", err=True)
+            ctx.exit(error.exit_code)
+
+
+def error_data(error: DataOpsError) -> dict[str, Any]:
+    """Return an error for machines."""
+    problems: Sequence[Problem] = getattr(error, "problems", ())
+    return {
+        "kind": type(error).__name__,
+        "message": str(error),
+        "problems": [as_data(problem) for problem in problems],
+    }
+
+
+def end(session: Session, answer: Considered | Answer) -> NoReturn:
+    """Show an answer and leave with its code: 0 for done, nothing to do and not yet."""
+    data = {"answer": type(answer).__name__, "message": shown.in_words(answer), **as_data(answer)}
+    session.show(data, *shown.tables(answer), escape(shown.in_words(answer)))
+    sys.exit(SAID_NO if isinstance(answer, Rejected | Conflicted | Raced) else 0)
+
+
+def progress(session: Session, what: str) -> Any:
+    """Say what takes long, on standard error, where it does not spoil the answer."""
+    return session.err.status(escape(what))

@@ -1,0 +1,114 @@
+"""What did people decide: holds, rejections, approvals. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+
+from dataops_dagster.model import Decision, DecisionKind, Plan, State, Verdict
+from dataops_dagster.settings import Approvals
+from dataops_dagster.text import moment
+
+
+def in_force(decisions: Sequence[Decision], kind: DecisionKind, now: datetime) -> list[Decision]:
+    """Return the decisions of a kind that were not lifted and are not over."""
+    lifted = {d.lifts for d in decisions if d.kind is DecisionKind.LIFT}
+    return [
+        d
+        for d in decisions
+        if d.kind is kind and d.id not in lifted and (d.expires is None or now < d.expires)
+    ]
+
+
+def hold_verdict(decisions: Sequence[Decision], now: datetime) -> Verdict | None:
+    """Say who holds the target; None when nobody does."""
+    holds = in_force(decisions, DecisionKind.HOLD, now)
+    if not holds:
+        return None
+    ends = [hold.expires for hold in holds]
+    told = (
+        f"{hold.by} holds it{f' until {moment(hold.expires)}' if hold.expires else ''}:"
+        f" {hold.reason} (hold {hold.id[:12]})"
+        for hold in holds
+    )
+    target = holds[0].target
+    return Verdict(
+        "hold",
+        State.PENDING,
+        "; ".join(told),
+        f"{', '.join(dict.fromkeys(h.by for h in holds))}: dataops lift {target} {holds[0].id[:12]}",
+        max(ends) if all(ends) else None,  # type: ignore[type-var]  # no None is left
+    )
+
+
+def rejected_verdict(commit: str, tree: str, decisions: Sequence[Decision]) -> Verdict | None:
+    """Say whether a commit, or its tree under any commit, was rejected; None when it was not."""
+    lifted = {d.lifts for d in decisions if d.kind is DecisionKind.LIFT}
+    for rejection in decisions:
+        if rejection.kind is not DecisionKind.REJECT or rejection.id in lifted:
+            continue
+        if commit == rejection.commit or (tree and tree == rejection.tree):
+            what = f"the commit {commit[:12]}" if commit == rejection.commit else "its very tree"
+            return Verdict(
+                "rejected",
+                State.FAILED,
+                f"{rejection.by} rejected {what}: {rejection.reason} (rejection {rejection.id[:12]})",
+                f"{rejection.by}: dataops lift {rejection.target} {rejection.id[:12]}",
+            )
+    return None
+
+
+def approvers(
+    plan: Plan,
+    decisions: Sequence[Decision],
+    rule: Approvals,
+    *,
+    authors: Collection[str] = (),
+    now: datetime,
+) -> tuple[dict[str, datetime], list[str]]:
+    """Return who approves exactly this plan and until when, and why others do not count.
+
+    `authors` are names and addresses of who wrote the plan's commits.
+    """
+    wrote = {_same(author) for author in authors} if rule.exclude_authors else set()
+    found: dict[str, datetime] = {}
+    others = []
+    for approval in decisions:
+        if approval.kind is not DecisionKind.APPROVE or approval.plan != plan.digest:
+            continue
+        until = min(filter(None, (approval.time + rule.expires, approval.expires)))
+        if _same(approval.by) in wrote:
+            others.append(f"{approval.by} wrote a part of it")
+        elif rule.allowed_signers and not approval.signed:
+            others.append(f"{approval.by}'s is not signed")
+        elif now >= until:
+            others.append(f"{approval.by}'s expired at {moment(until)}")
+        else:
+            found[approval.by] = max(until, found.get(approval.by, until))
+    unique = {_same(by): by for by in found}
+    return {by: found[by] for by in unique.values()}, list(dict.fromkeys(others))
+
+
+def approvals_verdict(
+    plan: Plan,
+    decisions: Sequence[Decision],
+    rule: Approvals,
+    *,
+    authors: Collection[str],
+    now: datetime,
+) -> Verdict:
+    """Say whether enough people approve exactly this plan."""
+    found, others = approvers(plan, decisions, rule, authors=authors, now=now)
+    names = f" ({', '.join(sorted(found))})" if found else ""
+    left_out = f"; {'; '.join(others)}" if others else ""
+    enough = len(found) >= rule.quorum
+    return Verdict(
+        "approvals",
+        State.PASSED if enough else State.PENDING,
+        f"{len(found)} of {rule.quorum} for {plan.digest[:19]}{names}{left_out}",
+        f"whoever may approve: dataops approve {plan.target} --plan {plan.digest}",
+    )
+
+
+def _same(name: str) -> str:
+    return " ".join(name.casefold().split())

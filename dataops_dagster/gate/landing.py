@@ -1,0 +1,102 @@
+"""May exactly this result land: is it what was tested, and whose work would it undo? Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from dataops_dagster.gate.lint import Finding
+from dataops_dagster.model import Equality, Plan, State, Verdict
+from dataops_dagster.settings import TreeRule
+
+_SHOWN = 5
+_TESTED = (Equality.SAME_COMMIT, Equality.SAME_TREE, Equality.SAME_SCOPE)
+
+
+def needs_retest(plan: Plan, rule: TreeRule) -> bool:
+    """Say whether the result itself has to be run before it lands."""
+    return rule is TreeRule.RETEST and plan.equality not in _TESTED
+
+
+def tested_verdict(plan: Plan, rule: TreeRule, retests: Sequence[Verdict]) -> Verdict:
+    """Say whether what lands is what was tested; `retests` say so of the result itself."""
+    level = plan.equality.value
+    who = f"whoever may change {plan.target}.gate.tested_tree or {plan.target}.keep"
+    accepted = {
+        TreeRule.SAME: _TESTED,
+        TreeRule.EXPLAINED: (*_TESTED, Equality.EXPLAINED),
+        TreeRule.RETEST: _TESTED,
+        TreeRule.ANY: tuple(Equality),
+    }[rule]
+    if plan.equality in accepted:
+        return Verdict("tested tree", State.PASSED, f"what lands is {level} as what was run", who)
+    if rule is TreeRule.RETEST:
+        (retest,) = retests
+        return Verdict(
+            "tested tree",
+            retest.state,
+            f"what lands ({plan.commit[:12]}) is {level}, so it is run itself: {retest.reason}",
+            retest.who,
+            parts=(),
+        )
+    differing = [kept.path for kept in plan.keeps if rule is TreeRule.SAME or not kept.explained]
+    return Verdict(
+        "tested tree",
+        State.FAILED,
+        f"what lands is {level} as what was run, it differs in {_listed(differing)}; own that by"
+        f" keep, bring it back by dataops backport {plan.target}, or run the merge by"
+        " tested_tree: retest",
+        who,
+    )
+
+
+def hotfix_verdict(
+    plan: Plan, changed: Collection[str], *, allowed: bool, approved_by: Collection[str]
+) -> Verdict | None:
+    """Say whether work that the target got by itself would be lost; None when it has none.
+
+    `changed` are the paths that its own commits changed.
+    """
+    if not plan.hotfixes:
+        return None
+    lost = sorted({o.path for o in plan.overwrites} & set(changed))
+    names = "; ".join(f"{c.id[:12]} {c.subject} ({c.author})" for c in plan.hotfixes[:_SHOWN])
+    own = f"{plan.target}'s own {names}"
+    who = (
+        f"whoever may approve {plan.digest}, promote with --allow theirs, or bring it back by"
+        f" dataops backport {plan.target}"
+    )
+    if not lost:
+        return Verdict("hotfix", State.PASSED, f"{own} stays", who)
+    if allowed:
+        return Verdict("hotfix", State.PASSED, f"theirs was allowed over {own}", who)
+    if approved_by:
+        by = ", ".join(sorted(approved_by))
+        return Verdict("hotfix", State.PASSED, f"{by} approved to overwrite {own}", who)
+    return Verdict("hotfix", State.FAILED, f"would overwrite {own} in {_listed(lost)}", who)
+
+
+def lint_verdict(findings: Sequence[Finding], target: str) -> Verdict:
+    """Say whether what lands is well formed."""
+    who = f"whoever can mend it, or ignore the rule in {target}.gate.lint"
+    if not findings:
+        return Verdict("lint", State.PASSED, "nothing was found", who)
+    told = _listed([f"{f.path}:{f.line} {f.reason} ({f.rule})" for f in findings], "; ")
+    return Verdict("lint", State.FAILED, told, who)
+
+
+def overridden(verdict: Verdict, reason: str) -> Verdict:
+    """Return a verdict as a person's recorded override leaves it."""
+    if verdict.state is State.PASSED:
+        return verdict
+    return Verdict(
+        verdict.condition,
+        State.PASSED,
+        f"overridden ({reason}): {verdict.reason}",
+        verdict.who,
+        parts=verdict.parts,
+    )
+
+
+def _listed(items: Sequence[str], separator: str = ", ") -> str:
+    more = f"{separator}and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
+    return separator.join(items[:_SHOWN]) + more

@@ -1,0 +1,5 @@
+"""stub until the helper's module is pulled"""
+
+
+def approvals(*a, **k):
+    return []
