@@ -83,7 +83,7 @@ class Judge:
             found.append(self._tested(plan, gate))
         if gate and (rejected := gate_decisions.rejected_verdict("", plan.tree, self.decisions)):
             found.append(rejected)
-        if hotfix := self._hotfix(plan):
+        if gate and (hotfix := self._hotfix(plan, gate)):
             found.append(hotfix)
         if gate and gate.lint:
             found.append(landing.lint_verdict(self._findings(plan, gate.lint.ignore), plan.target))
@@ -192,15 +192,13 @@ class Judge:
             retests.append(evidence_verdict(plan.commit, witness, once, now=self.now))
         return landing.tested_verdict(plan, gate.tested_tree, retests)
 
-    def _hotfix(self, plan: Plan) -> Verdict | None:
+    def _hotfix(self, plan: Plan, gate: Gate) -> Verdict | None:
         if not plan.hotfixes:
             return None
-        approved: Collection[str] = ()
-        if self.gate:
-            rule = self.gate.approvals or Approvals()
-            approved, _ = gate_decisions.approvers(
-                plan, self._approvals(plan), rule, authors=self._authors(plan), now=self.now
-            )
+        rule = gate.approvals or Approvals()
+        approved, _ = gate_decisions.approvers(
+            plan, self._approvals(plan), rule, authors=self._authors(plan), now=self.now
+        )
         return landing.hotfix_verdict(
             plan,
             self.planner.hotfix_paths(),

@@ -125,7 +125,7 @@ def test_status_says_what_each_workspace_waits_for(staged: Shop):
     assert dev["state"] == "source"
     assert staging["state"].startswith("nothing to do")
     assert staging["release"].endswith(staged.staging.head[:12])
-    assert prod["state"].startswith("waits for a successful run of staging")
+    assert prod["state"].startswith("evidence: waits for a successful run of staging")
 
 
 def test_status_without_an_instance_still_shows_what_git_knows(staged: Shop):

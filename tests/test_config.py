@@ -82,7 +82,7 @@ def test_a_file_without_mistakes_becomes_a_project(tmp_path):
     project = config.load(file(tmp_path, SHOP))
     assert project.name == "shop"
     assert [w.name for w in project.targets] == ["staging", "prod"]
-    assert project.evidence_environment(project.workspaces["prod"]) == "staging"
+    assert project.upstream_of(project.workspaces["prod"]).name == "staging"
 
 
 def test_a_missing_file_is_named(tmp_path):
@@ -181,7 +181,12 @@ def test_an_alias_bomb_is_told_quickly(tmp_path):
     ("line", "keys", "problem", "hint"),
     [
         ("enviroment: x", "enviroment", "is an unknown key", "did you mean environment?"),
-        ("colour: red", "colour", "is an unknown key", "known keys here: branch, credential"),
+        (
+            "colour: red",
+            "colour",
+            "is an unknown key",
+            "known keys here: auto_rollback, branch, credential",
+        ),
         ("name: other", "name", "is an unknown key", "known keys here"),
         ("branch: 7", "branch", "text", "quote it"),
         ('branch: ""', "branch", "is empty", "leave the key out"),

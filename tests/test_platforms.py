@@ -36,11 +36,12 @@ def command(script: str, *variables: str, seconds: float = 20) -> CommandStep:
 def execute(shop: Shop, step, *, commit: str | None = None) -> tuple[Result, Task, list[str]]:
     """Run a step of staging; returns its result, its task and its lines."""
     lines: list[str] = []
+    staging = shop.project.workspaces["staging"]
     result, task = execution.execute(
         shop.project,
-        shop.project.workspaces["staging"],
+        staging,
         step,
-        commit=commit or shop.staging.head,
+        commit=execution.pin(shop.project, staging, commit, store=shop.store),
         run_id=RUN_ID,
         store=shop.store,
         on_line=lines.append,
@@ -103,12 +104,14 @@ def test_the_folder_and_the_program_are_gone_when_its_listener_fails(shop: Shop,
         raise RuntimeError(line)
 
     step = command("echo $$; sleep 60")
+    staging = shop.project.workspaces["staging"]
+    head = execution.pin(shop.project, staging, None, store=shop.store)
     with pytest.raises(RuntimeError) as caught:
         execution.execute(
             shop.project,
-            shop.project.workspaces["staging"],
+            staging,
             step,
-            commit=shop.staging.head,
+            commit=head,
             run_id=RUN_ID,
             store=shop.store,
             on_line=on_line,

@@ -81,6 +81,7 @@ def test_a_release_is_written_as_one_key_and_value_a_line():
         "Equality: same tree\n"
         f"Plan: sha256:{'e' * 64}\n"
         "Time: 20261122T060000Z\n"
+        f"Base: {'a' * 40}\n"
         f"Evidence: staging {'b' * 40} passed in staging, run ok\n"
         "Gate: evidence passed: why\n"
         "Override: the auditors asked\n"
@@ -105,8 +106,8 @@ def test_a_line_of_text_never_becomes_another_key(text):
     keys = [line.partition(":")[0] for line in release.message(made).splitlines()[2:]]
     once = ["Target", "Upstream", "Upstream-Commit", "Commit", "Tree", "Equality", "Plan", "Time"]
     assert keys[:8] == once
-    assert keys[8:10] == ["Evidence", "Gate"]
-    assert keys[10:] in ([], ["Override"])
+    assert keys[8:11] == ["Base", "Evidence", "Gate"]
+    assert keys[11:] in ([], ["Override"])
 
 
 @given(text=st.text() | HOSTILE)

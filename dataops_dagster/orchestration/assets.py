@@ -64,8 +64,8 @@ def target_asset(project: Project, target: Workspace) -> dg.AssetsDefinition:
     """Return a workspace with an upstream: materialized by promoting into it."""
     fetch, plan, publish = (make(project, target) for make in (fetch_op, plan_op, publish_op))
 
-    def promoted(*upstreams: Any) -> Any:
-        return publish(plan(fetch(*upstreams)))
+    def promoted(**upstreams: Any) -> Any:
+        return publish(plan(fetch(**upstreams)))
 
     # Dagster takes a graph's inputs from the names of its function's parameters.
     promoted.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
