@@ -79,11 +79,13 @@ class Judge:
     def on_plan(self, plan: Plan, evidence: Sequence[Evidence]) -> list[Verdict]:
         """Return what is said about exactly this plan; `evidence` is what proved its commit."""
         gate, found = self.gate, list[Verdict]()
+        asks = gate and (gate.approvals or plan.hotfixes)
+        approvals = self._approvals(plan) if asks else []
         if gate and gate.runs:
             found.append(self._tested(plan, gate))
         if gate and (rejected := gate_decisions.rejected_verdict("", plan.tree, self.decisions)):
             found.append(rejected)
-        if gate and (hotfix := self._hotfix(plan, gate)):
+        if gate and (hotfix := self._hotfix(plan, gate, approvals)):
             found.append(hotfix)
         if gate and gate.lint:
             found.append(landing.lint_verdict(self._findings(plan, gate.lint.ignore), plan.target))
@@ -91,7 +93,7 @@ class Judge:
             found.append(
                 gate_decisions.approvals_verdict(
                     plan,
-                    self._approvals(plan),
+                    approvals,
                     gate.approvals,
                     authors=self._authors(plan),
                     now=self.now,
@@ -192,12 +194,12 @@ class Judge:
             retests.append(evidence_verdict(plan.commit, witness, once, now=self.now))
         return landing.tested_verdict(plan, gate.tested_tree, retests)
 
-    def _hotfix(self, plan: Plan, gate: Gate) -> Verdict | None:
+    def _hotfix(self, plan: Plan, gate: Gate, approvals: Sequence[Decision]) -> Verdict | None:
         if not plan.hotfixes:
             return None
         rule = gate.approvals or Approvals()
         approved, _ = gate_decisions.approvers(
-            plan, self._approvals(plan), rule, authors=self._authors(plan), now=self.now
+            plan, approvals, rule, authors=self._authors(plan), now=self.now
         )
         return landing.hotfix_verdict(
             plan,
@@ -218,6 +220,7 @@ class Judge:
             project.name,
             plan.target,
             Path(rule.allowed_signers),
+            plan=plan.digest,
         )
         return [*self.decisions, *(d for d in signed if d.commit == plan.upstream_commit)]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -258,11 +258,20 @@ class Objects(ABC):
         env = identity(name, time)
         return object_id(self.text("commit-tree", tree, *options, stdin=message.encode(), env=env))
 
-    def write_tag(self, tag: str, commit: str, message: str, *, name: str, time: int) -> str:
-        """Write an annotated tag object without a ref; returns its id."""
+    def write_tag(
+        self,
+        tag: str,
+        commit: str,
+        message: str,
+        *,
+        name: str,
+        time: int,
+        sign: Callable[[bytes], bytes] = lambda _: b"",
+    ) -> str:
+        """Write an annotated tag object without a ref, and its signature; returns its id."""
         identity = f"{name} <{_EMAIL}> {time} +0000"
-        text = f"object {commit}\ntype commit\ntag {tag}\ntagger {identity}\n\n{message}"
-        return object_id(self.text("mktag", stdin=text.encode()))
+        text = f"object {commit}\ntype commit\ntag {tag}\ntagger {identity}\n\n{message}".encode()
+        return object_id(self.text("mktag", stdin=text + sign(text)))
 
     def export(self, commit: str, folder: Path) -> None:
         """Write the commit's files into an empty folder, without anything of git's own.

@@ -207,7 +207,9 @@ def test_the_gate_holds_until_a_run_of_the_upstream_succeeded(shop: Shop):
     held = shop.promote("prod")
     assert isinstance(held, Held)
     assert held.verdicts[0].state is State.PENDING
-    assert held.reason.startswith("evidence: waits for a successful run of staging in environment staging")
+    assert held.reason.startswith(
+        "evidence: waits for a successful run of staging in environment staging"
+    )
     shop.prove(shop.staging)
     assert isinstance(shop.promote("prod"), Promoted)
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from dataops_dagster.model import Decision, DecisionKind, Plan, State, Verdict
 from dataops_dagster.settings import Approvals
 from dataops_dagster.text import moment
+
+SKEW = timedelta(minutes=5)
+"""How far the clocks of two machines may be apart; what is later than that has not happened yet."""
 
 
 def in_force(decisions: Sequence[Decision], kind: DecisionKind, now: datetime) -> list[Decision]:
@@ -81,6 +84,8 @@ def approvers(
             others.append(f"{approval.by} wrote a part of it")
         elif rule.allowed_signers and not approval.signed:
             others.append(f"{approval.by}'s is not signed")
+        elif approval.time > now + SKEW:
+            others.append(f"{approval.by}'s is dated {moment(approval.time)}")
         elif now >= until:
             others.append(f"{approval.by}'s expired at {moment(until)}")
         else:

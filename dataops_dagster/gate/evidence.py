@@ -8,14 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from dataops_dagster.gate.decisions import rejected_verdict
+from dataops_dagster.gate.decisions import SKEW, rejected_verdict
 from dataops_dagster.gate.verdicts import all_of, is_open
 from dataops_dagster.model import Decision, Evidence, Outcome, State, Verdict
 from dataops_dagster.settings import Gate, Step, Supersede
 from dataops_dagster.text import moment
-
-SKEW = timedelta(minutes=5)
-"""How far the clocks of two machines may be apart; what is later than that has not happened yet."""
 
 
 @dataclass(frozen=True)
