@@ -34,15 +34,11 @@ class Witness:
 
 @dataclass(frozen=True)
 class Choice:
-    """The candidate that passes, if one does, and the verdicts on it, or on the nearest to it.
-
-    `skipped` are the candidates that it overtakes.
-    """
+    """The candidate that passes, if one does, and the verdicts on it, or on the nearest to it."""
 
     commit: str | None
     verdicts: tuple[Verdict, ...]
     evidence: tuple[Evidence, ...] = ()
-    skipped: tuple[str, ...] = ()
 
 
 def what_ran(step: Step, *, tree: str, environment: str) -> str:
@@ -81,10 +77,7 @@ def choose(
     ]
     passing = [i for i, (_, verdicts) in enumerate(judged) if is_open(verdicts)]
     if not passing:
-        proven = (
-            verdicts for _, verdicts in judged if verdicts and verdicts[0].state is State.PASSED
-        )
-        return Choice(None, next(proven, judged[0][1]))
+        return Choice(None, _nearest([verdicts for _, verdicts in judged]))
     chosen = passing[0] if supersede is Supersede.LATEST else passing[-1]
     candidate, verdicts = judged[chosen]
     proofs = (_unbroken(w.evidence.get(candidate.commit, ()), now) for w in witnesses)
@@ -92,8 +85,17 @@ def choose(
         candidate.commit,
         verdicts,
         tuple(e for proof in proofs for e in proof[-max(1, gate.runs) :]),
-        tuple(c.commit for c in candidates[chosen + 1 :]),
     )
+
+
+def _nearest(judged: Sequence[tuple[Verdict, ...]]) -> tuple[Verdict, ...]:
+    """Return the verdicts of which time alone lets all pass first, or else the newest proven's."""
+    times = [(all_of("gate", verdicts).earliest, verdicts) for verdicts in judged]
+    opening = [(earliest, verdicts) for earliest, verdicts in times if earliest]
+    if opening:
+        return min(opening, key=lambda found: found[0])[1]
+    proven = (verdicts for verdicts in judged if verdicts[0].state is State.PASSED)
+    return next(proven, judged[0])
 
 
 def _verdicts(
