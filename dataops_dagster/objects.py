@@ -128,8 +128,8 @@ class Objects(ABC):
         return heads
 
     def history(self, tip: str) -> list[str]:
-        """Return the commits of a branch, newest first."""
-        return self.text("rev-list", f"--max-count={_HISTORY}", tip).split()
+        """Return the commits of a branch, newest first: whatever their dates, none before its children."""
+        return self.text("rev-list", "--topo-order", f"--max-count={_HISTORY}", tip).split()
 
     def first_parents(self, tip: str, since: str | None = None) -> list[str]:
         """Return the commits that a branch had as its head, newest first; what `since` has is left out."""

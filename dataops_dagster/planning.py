@@ -47,16 +47,23 @@ class Rollback:
     time: int
 
 
-def rollback_of(store: Store, release: str | None, trailers: Mapping[str, str]) -> Rollback | None:
+def rollback_of(
+    store: Store,
+    release: str | None,
+    trailers: Mapping[str, str],
+    *,
+    project: Project,
+    target: Workspace,
+) -> Rollback | None:
     """Return the rollback that a release is; only one whose tree proves what its message says."""
-    to = trailers.get(plan.ROLLBACK_TO, "")
+    to = plan.rolled_back_to(trailers, project=project.name, target=target.name)
     if release is None or not (to and is_on(store, release, to)):
         return None
     made, brought_back = store.commits([release, to])
     if made.tree != brought_back.tree:
         return None
     by, reason = trailers.get(plan.BY, ""), trailers.get(plan.REASON, "")
-    return Rollback(release, to, one_line(by), one_line(reason), made.time)
+    return Rollback(release, to, one_line(by), one_line(reason), plan.moment(made))
 
 
 def is_on(store: Store, tip: str, commit: str) -> bool:
@@ -101,7 +108,13 @@ class Planner:
     @cached_property
     def rollback(self) -> Rollback | None:
         """The rollback that the target's last release is, if it is one."""
-        return rollback_of(self.store, self.last_release, self._trailers)
+        return rollback_of(
+            self.store,
+            self.last_release,
+            self._trailers,
+            project=self.project,
+            target=self.target,
+        )
 
     @cached_property
     def _trailers(self) -> Mapping[str, str]:
