@@ -128,18 +128,18 @@ class Planner:
         """
         return self.rollback.to if self.rollback else self.base.commit
 
-    @cached_property
-    def hotfixes(self) -> tuple[Commit, ...]:
-        """The newest commits that the target got by itself since its last release."""
+    def hotfixes(self, candidate: str) -> tuple[Commit, ...]:
+        """Return the newest commits that the target got by itself since its last release.
+
+        What the candidate contains was brought back. The tip may contain what it does not.
+        """
         last, base = self.last_release, self.base.commit
         if last is None or base is None or last == base:
             return ()
-        return self.store.log(last, base, limit=CANDIDATES, without=self.tip).commits
+        return self.store.log(last, base, limit=CANDIDATES, without=candidate).commits
 
     def hotfix_paths(self) -> set[str]:
-        """Return the paths that the target changed by itself since its last release."""
-        if not self.hotfixes:
-            return set()
+        """Return the paths that the target, which has a release, changed by itself since then."""
         last, base = self.store.commits([str(self.last_release), str(self.base.commit)])
         return {shown(d.path) for d in self.store.differences(last.tree, base.tree)}
 
@@ -223,7 +223,7 @@ class Planner:
             changes=tuple(Change(d.status, shown(d.path)) for d in changed),
             overwrites=self._overwrites(tip, own, result, changed) if own else (),
             keeps=self._keeps(tip, result),
-            hotfixes=self.hotfixes,
+            hotfixes=self.hotfixes(tip.id),
             tag=release.tag_of(
                 self.project.name, self.target.name, result.commit, time, taken=taken
             ),
