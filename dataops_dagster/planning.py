@@ -101,6 +101,8 @@ class Planner:
             promoted = last  # it came as it was, by fast-forward; its message may say anything
         if not promoted or self.store.contains(self.tip, promoted):
             return None  # it came from another upstream, or is still there
+        if promoted == last and self._upstream_of(last) not in (None, self.upstream.name):
+            return None  # so did this, and its record is all that tells
         if not self.store.merge_bases(since, self.tip):
             return self._unrelated()
         return self._no(Allowance.REWRITTEN, self._rewritten(promoted))
@@ -142,6 +144,13 @@ class Planner:
         """Return the paths that the target, which has a release, changed by itself since then."""
         last, base = self.store.commits([str(self.last_release), str(self.base.commit)])
         return {shown(d.path) for d in self.store.differences(last.tree, base.tree)}
+
+    def _upstream_of(self, commit: str) -> str | None:
+        """Ask the target's server for a release's record: which upstream it came from."""
+        prefix = release.prefix(self.project.name, self.target.name)
+        self.store.fetch_tags(self._to, prefix)
+        records = (release.parse(tag, text) for tag, text in self.store.tags(prefix))
+        return next((found.upstream for found in records if found and found.commit == commit), None)
 
     def _unrelated(self) -> Rejected | None:
         if self.last_release is None:
