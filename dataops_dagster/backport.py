@@ -8,9 +8,7 @@ from dataops_dagster.settings import Merge, Policy, Project, Supersede, Workspac
 from dataops_dagster.store import Store
 
 
-def turned(
-    project: Project, target: Workspace, upstream: Workspace
-) -> tuple[Project, Workspace]:
+def turned(project: Project, target: Workspace, upstream: Workspace) -> tuple[Project, Workspace]:
     """Return the project as if `upstream` got its changes from `target`, and what that makes of it.
 
     Nothing is settled in silence there: a conflict is for a person. Each keeps what it owns. All

@@ -22,7 +22,7 @@ from dataops_dagster.model import (
     Plan,
     Rejected,
 )
-from dataops_dagster.objects import Difference, News, shown
+from dataops_dagster.objects import Difference, News, Objects, shown
 from dataops_dagster.ownership import Absent
 from dataops_dagster.settings import Policy, Project, Workspace
 from dataops_dagster.store import Store
@@ -66,9 +66,9 @@ def rollback_of(
     return Rollback(release, to, one_line(by), one_line(reason), plan.moment(made))
 
 
-def is_on(store: Store, tip: str, commit: str) -> bool:
+def is_on(objects: Objects, tip: str, commit: str) -> bool:
     """Say whether `commit` is the full id of a commit that a branch with this tip contains."""
-    return is_object_id(commit) and store.has(commit) and store.contains(tip, commit)
+    return is_object_id(commit) and objects.has(commit) and objects.contains(tip, commit)
 
 
 @dataclass(frozen=True)
