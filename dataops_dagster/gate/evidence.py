@@ -34,9 +34,9 @@ class Witness:
 
 @dataclass(frozen=True)
 class Choice:
-    """The candidate that passes, if one does, and the verdicts on it, or on the nearest to it.
+    """The candidate that passes, or is proven and waits for something else, and what is said of it.
 
-    `skipped` are the candidates that it overtakes.
+    Without one the verdicts are those on the newest. `skipped` are the candidates that it overtakes.
     """
 
     commit: str | None
@@ -80,11 +80,10 @@ def choose(
         for c in candidates
     ]
     passing = [i for i, (_, verdicts) in enumerate(judged) if is_open(verdicts)]
+    # What is proven is planned while it waits: people can look at it, and approve it.
+    passing = passing or [i for i, (_, verdicts) in enumerate(judged) if _is_proven(verdicts)]
     if not passing:
-        proven = (
-            verdicts for _, verdicts in judged if verdicts and verdicts[0].state is State.PASSED
-        )
-        return Choice(None, next(proven, judged[0][1]))
+        return Choice(None, judged[0][1])
     chosen = passing[0] if supersede is Supersede.LATEST else passing[-1]
     candidate, verdicts = judged[chosen]
     proofs = (_unbroken(w.evidence.get(candidate.commit, ()), now) for w in witnesses)
@@ -112,6 +111,10 @@ def _verdicts(
         verdicts.append(all_of("soak", soaks))
     rejected = rejected_verdict(candidate.commit, candidate.tree, decisions)
     return (*verdicts, rejected) if rejected else tuple(verdicts)
+
+
+def _is_proven(verdicts: Sequence[Verdict]) -> bool:
+    return (verdicts[0].condition, verdicts[0].state) == ("evidence", State.PASSED)
 
 
 def evidence_verdict(
