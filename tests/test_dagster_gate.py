@@ -39,8 +39,9 @@ def time(monkeypatch) -> Clock:
 
 
 @pytest.fixture
-def gated(tmp_path, time) -> Iterator[object]:
+def gated(tmp_path, time: Clock) -> Iterator[object]:
     """Return what makes a shop whose production has a gate like this, staging promoted and run."""
+    time.ahead = timedelta()
     with dg.DagsterInstance.ephemeral() as instance:
 
         def make(gate: str = "{}", more: str = "", text: str = SHOP) -> DagsterShop:
@@ -49,8 +50,7 @@ def gated(tmp_path, time) -> Iterator[object]:
             )
             shop = make_shop(tmp_path, text)
             shop.dev.commit(PROJECT_FILES, "Initial commit")
-            made = DagsterShop(shop, instance)
-            return made
+            return DagsterShop(shop, instance)
 
         yield make
 
