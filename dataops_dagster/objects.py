@@ -142,16 +142,28 @@ class Objects(ABC):
 
     def differences(self, before: str | None, after: str, *paths: str) -> list[Difference]:
         """Return what differs between two trees, as git has it."""
-        old = before or EMPTY_TREE
-        if old == after:
-            return []
+        return self.compared([(before, after)], *paths)[0] if before != after else []
+
+    def compared(
+        self, pairs: Sequence[tuple[str | None, str]], *paths: str
+    ) -> list[list[Difference]]:
+        """Return what differs in each pair of trees."""
+        asked = [(before or EMPTY_TREE, after) for before, after in pairs]
         patterns = ["--", *(f":(glob){path}" for path in paths)] if paths else []
-        options = ("-r", "-z", "--raw", "--no-abbrev", "--no-renames")
-        listed = self.git("diff-tree", *options, old, after, *patterns).stdout
-        fields = listed.split(b"\0")[:-1]
-        return [
-            _difference(facts, path) for facts, path in zip(fields[::2], fields[1::2], strict=True)
-        ]
+        lines = "".join(f"{before} {after}\n" for before, after in asked).encode()
+        options = ("--stdin", "-r", "-z", "--raw", "--no-abbrev", "--no-renames")
+        fields = iter(self.git("diff-tree", *options, *patterns, stdin=lines).stdout.split(b"\0"))
+        found: list[list[Difference]] = []
+        for field in fields:
+            *named, facts = field.split(b"\n")  # each pair is named before its differences
+            found += [[] for _ in named]
+            if facts:
+                found[-1].append(_difference(facts, next(fields)))
+        if len(found) < len(asked):
+            # A tree is missing, which git only tells where it is an argument.
+            for pair in asked:
+                self.git("diff-tree", *pair)
+        return found
 
     def entry(self, tree: str, path: str) -> Entry | None:
         """Return what stands at a path, if anything does."""

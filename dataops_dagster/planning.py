@@ -127,7 +127,8 @@ class Planner:
         return plan.signed(self._told(tip, own, result, news))
 
     def _told(self, tip: Commit, own: Commit | None, result: _Result, news: News) -> Plan:
-        changed = self.store.differences(own.tree if own else None, result.tree)
+        pairs = [(own.tree if own else None, result.tree), (tip.tree, result.tree)]
+        changed, kept = self.store.compared(pairs)
         inputs = [own, tip] if own and result.commit != tip.id else [tip]
         time, taken = plan.moment(*inputs), self.base.tags
         return Plan(
@@ -143,7 +144,7 @@ class Planner:
             commits=news.commits,
             changes=tuple(Change(d.status, shown(d.path)) for d in changed),
             overwrites=self._overwrites(tip, own, result, changed) if own else (),
-            keeps=self._keeps(tip, result),
+            keeps=self._keeps({d.path for d in kept}, tip, result),
             tag=release.tag_of(
                 self.project.name, self.target.name, result.commit, time, taken=taken
             ),
@@ -172,8 +173,7 @@ class Planner:
             access=self._to,
         )
 
-    def _keeps(self, tip: Commit, result: _Result) -> tuple[Kept, ...]:
-        kept = {d.path for d in self.store.differences(tip.tree, result.tree)}
+    def _keeps(self, kept: set[bytes], tip: Commit, result: _Result) -> tuple[Kept, ...]:
         unexplained = kept
         if result.declared != tip.tree:
             found = self.store.differences(result.declared, result.tree)

@@ -471,6 +471,25 @@ def test_the_version_of_git_is_told():
     assert version().startswith("git version ")
 
 
+def test_pairs_of_trees_are_compared_each_for_itself(upstream, store):
+    first, second = upstream.head, upstream.commit({"new\nline": "x\n", "a.txt": None})
+    store.fetch(access(upstream), "main", second)
+    one, other = (store.commit(commit).tree for commit in (first, second))
+    pairs = [(one, one), (None, one), (one, other), (other, other)]
+    told = [[(d.status, d.path) for d in found] for found in store.compared(pairs)]
+    assert told == [[], [("A", b"a.txt")], [("D", b"a.txt"), ("A", b"new\nline")], []]
+    assert store.compared([]) == []
+
+
+@pytest.mark.parametrize("turn", [1, -1])
+def test_a_tree_that_is_missing_is_not_taken_for_one_that_is_equal(upstream, store, turn):
+    store.fetch(access(upstream), "main", upstream.head)
+    before, after = (store.commit(upstream.head).tree, "1" * 40)[::turn]
+    with pytest.raises(ToolError, match="bad object 1111") as caught:
+        store.compared([(before, before), (before, after)])
+    assert caught.value.retryable
+
+
 MESSAGE = "Promote dev to staging\n\nProject: Käse\n"
 
 
