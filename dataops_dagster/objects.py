@@ -43,8 +43,9 @@ class Difference:
 
 @dataclass(frozen=True)
 class News:
-    """Commits that one side lacks: how many there are, and the newest of them."""
+    """Commits that `base` lacks: how many there are, and the newest of them."""
 
+    base: Commit | None
     count: int
     commits: tuple[Commit, ...]
 
@@ -91,12 +92,16 @@ class Objects(ABC):
 
     def log(self, base: str | None, tip: str, *, limit: int) -> News:
         """Return what `tip` has that `base` lacks: how many commits, and the newest `limit`."""
-        exclude = [f"^{base}"] if base else []
-        newest = self._log("--topo-order", f"--max-count={limit + 1}", tip, *exclude)
-        count = len(newest)
+        # `^!` leaves out what came before `base`, but not `base`: the same call reads it, too.
+        alone = [f"{base}^!"] if base else []
+        listed = self._log("--topo-order", f"--max-count={limit + 2}", tip, *alone)
+        found = {commit.id: commit for commit in listed}
+        own = found.pop(base, None) if base else None
+        count = len(found)
         if count > limit:
-            count = int(self.text("rev-list", "--count", tip, *exclude))
-        return News(count, newest[:limit])
+            count = int(self.text("rev-list", "--count", tip, *([f"^{base}"] if base else [])))
+            own = own or (self.commit(base) if base else None)
+        return News(own, count, tuple(found.values())[:limit])
 
     def heads_in(self, news: News, base: str | None, *, limit: int) -> list[str]:
         """Return the heads that the branch had since `base`, newest first, at most `limit`.

@@ -109,10 +109,8 @@ class Planner:
 
     def plan(self, candidate: str, news: News | None = None) -> Plan | Rejected | Conflicted:
         """Say what promoting the candidate would do; `news` is what it brings, if that is known."""
-        base = self.base.commit
-        ids = [candidate, *([base] if base else [])]
-        tip, *others = self.store.commits(ids)
-        own = others[0] if others else None
+        news = news or self.store.log(self.base.commit, candidate, limit=CANDIDATES)
+        tip, own = news.commits[0], news.base
         try:
             result = self._result(tip, own)
         except Unkeepable as problem:
@@ -123,7 +121,6 @@ class Planner:
             )
         if not isinstance(result, _Result):
             return result
-        news = news or self.store.log(base, candidate, limit=CANDIDATES)
         return plan.signed(self._told(tip, own, result, news))
 
     def _told(self, tip: Commit, own: Commit | None, result: _Result, news: News) -> Plan:

@@ -19,7 +19,7 @@ from dataops_dagster.errors import ConfigError, ToolError
 from dataops_dagster.git import LOOKUP_SECONDS, Access, version
 from dataops_dagster.heads import look_up
 from dataops_dagster.model import Promoted, Raced
-from dataops_dagster.objects import identity
+from dataops_dagster.objects import News, identity
 from dataops_dagster.remotes import Remote
 from dataops_dagster.store import Store
 from tests.conftest import NOW, SHOP, Shop
@@ -469,6 +469,24 @@ def test_a_push_whose_tag_exists_moves_no_branch(shop: Shop):
 
 def test_the_version_of_git_is_told():
     assert version().startswith("git version ")
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 9])
+@pytest.mark.parametrize("beside", [False, True], ids=["a parent", "beside"])
+def test_what_is_new_is_listed_together_with_what_lacks_it(upstream, store, limit, beside):
+    first = base = upstream.head
+    made = [upstream.commit({"a.txt": f"{i}\n"}, f"Change {i}") for i in range(3)][::-1]
+    store.fetch(access(upstream), "main", made[0])
+    if beside:
+        tree = store.commit(first).tree
+        base = store.write_commit(tree, [first], "Own", name="us", time=2_000_000_000)
+    news = store.log(base, made[0], limit=limit)
+    assert news.base == store.commit(base)
+    assert (news.count, [c.id for c in news.commits]) == (3, made[:limit])
+    assert store.log(base, base, limit=limit) == News(news.base, 0, ())
+    everything = store.log(None, made[0], limit=limit)
+    assert (everything.base, everything.count) == (None, 4)
+    assert [c.id for c in everything.commits] == [*made, first][:limit]
 
 
 def test_pairs_of_trees_are_compared_each_for_itself(upstream, store):
