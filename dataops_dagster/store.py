@@ -315,7 +315,8 @@ class Store(Objects):
 
     def _sweep(self) -> None:
         """Remove what a git command that failed left behind."""
-        for leftover in (self.folder / "objects" / "pack").glob("tmp_*"):
+        packs = self.folder / "objects" / "pack"
+        for leftover in (*packs.glob("tmp_*"), *packs.glob(".tmp-*")):
             leftover.unlink(missing_ok=True)
 
     def _remote(self, access: Access) -> Remote:
