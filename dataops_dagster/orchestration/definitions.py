@@ -74,10 +74,8 @@ def definitions_of(project: Project) -> dg.Definitions:
                 _longest(project, "run"),
             )
         )
-    if any(target.gate for target in project.targets):
-        jobs.append(decide_job(project))
     if targets:
-        jobs.append(rollback_job(project))
+        jobs += [decide_job(project), rollback_job(project)]
     return dg.Definitions(
         assets=[source_assets(project), *targets, *deployments, *decision_specs(project)],
         asset_checks=[*checks, *gate_checks(project)],
