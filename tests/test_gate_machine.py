@@ -265,7 +265,12 @@ class Story(RuleBasedStateMachine):
         assert backport.refused(project, prod, store=self.shop.store) is None
         turned, receives = backport.turned(project, prod, staging)
         promotion.promote(
-            turned, receives, store=self.shop.store, book=self.shop.book, now=self.now
+            turned,
+            receives,
+            store=self.shop.store,
+            book=self.shop.book,
+            now=self.now,
+            allow=backport.ALLOW,
         )
         assert self.shop.staging.tree() == self.shop.prod.tree()
 

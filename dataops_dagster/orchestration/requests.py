@@ -160,13 +160,15 @@ class Observer:
                 assert_never(considered)
         graph = naming.promotion_graph(self.project.name, target.name)
         op = naming.promotion_op("fetch", self.project.name, target.name)
+        # What was promoted before, and rolled back, a person let in again by lifting the hold.
+        again = plan.base and is_on(self.store, plan.base, plan.upstream_commit)
         return self._ask(
             naming.promotion_tag(self.project.name, target.name, plan.upstream_commit),
             # The plan is part of the key: another head of the target is another promotion.
             key=f"promote {target.name} {plan.digest}",
             what=f"the promotion of {plan.upstream_commit[:12]}",
             answered=lambda run: (
-                "was done, and the target set back since" if run.is_success else ""
+                "was done, and the target set back since" if run.is_success and not again else ""
             ),
             limit=PROMOTION,
             request=lambda **more: dg.RunRequest(
