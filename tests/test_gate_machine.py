@@ -135,6 +135,21 @@ class Story(RuleBasedStateMachine):
         self.a_good_day()
         self.promote()
 
+    @rule(what=st.sampled_from(["run", "hold", "reject", "push", "too late", "too early", "undo"]))
+    def a_good_day_that_one_thing_spoils(self, what: str) -> None:
+        self.a_good_day()
+        if what == "run":
+            self.run(Outcome.FAILED)
+        elif what == "push":
+            self.push("a.yml")
+        elif what == "undo":
+            self.roll_back()
+        elif what in ("hold", "reject"):
+            getattr(self, what)()
+        else:
+            self.now += EXPIRES if what == "too late" else -timedelta(minutes=1)
+        self.promote()
+
     @rule()
     def a_race_on_a_good_day(self) -> None:
         self.a_good_day()
