@@ -13,7 +13,7 @@ from dataops_dagster.gate.verdicts import lines
 from dataops_dagster.heads import look_up_all
 from dataops_dagster.model import DecisionKind, Held, Promoted, Ready
 from dataops_dagster.orchestration import naming, records
-from dataops_dagster.orchestration.requests import ATTEMPTS
+from dataops_dagster.orchestration.asking import ATTEMPTS
 from tests.conftest import PROJECT_FILES, SHOP, make_shop
 from tests.dagster_shop import DagsterShop
 
