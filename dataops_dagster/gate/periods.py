@@ -16,7 +16,7 @@ Stretch = tuple[datetime, datetime]
 """From when, and until when: the first moment after it."""
 
 _WHO = "whoever may change the configuration, or override with a reason"
-_MINUTE = timedelta(minutes=1)
+_DAY = timedelta(days=1)
 _STRETCHES = 1000
 """How many freezes in a row are followed to their end."""
 
@@ -78,12 +78,11 @@ def _because(reasons: Sequence[str]) -> str:
 
 def _fires(period: Period, now: datetime, *, reverse: bool = False) -> datetime | None:
     """Return when cron next says so after `now`, or last did until then."""
-    local = now.astimezone(ZoneInfo(period.time_zone))
-    # Backwards, too, it begins beyond the moment that it is given.
-    start = local + _MINUTE if reverse else local
+    # cronsim begins at what a clock on the wall shows; put back, it shows that twice.
+    start = (now + _DAY if reverse else now).astimezone(ZoneInfo(period.time_zone))
     try:
         fires = CronSim(period.cron or "", start, reverse)
-        found = next(fire for fire in fires if not reverse or fire <= now)
+        found = next(fire for fire in fires if (fire <= now) is reverse)
     except (StopIteration, CronSimError):
         return None
     return found.astimezone(timezone.utc)
