@@ -26,6 +26,7 @@ from typing_extensions import Self
 
 _DURATION = re.compile(r"([1-9][0-9]*)\s*(s|m|h|d)")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_LONGEST = timedelta(days=36_500)  # added to any moment of ours it stays within the calendar
 
 
 def duration(value: Any) -> timedelta:
@@ -36,9 +37,12 @@ def duration(value: Any) -> timedelta:
     if match is None:
         raise ValueError("write a duration as a whole number and s, m, h or d, such as 30m")
     try:
-        return timedelta(**{_UNITS[match[2]]: int(match[1])})
+        found = timedelta(**{_UNITS[match[2]]: int(match[1])})
     except (OverflowError, ValueError):
-        raise ValueError("is longer than anybody waits") from None
+        found = timedelta.max
+    if found > _LONGEST:
+        raise ValueError("is longer than anybody waits")
+    return found
 
 
 Duration = Annotated[
