@@ -219,15 +219,19 @@ def _time_zone(value: str) -> str:
     return value
 
 
+_YEARS = range(1970, 3000)
+
+
 def _moment(value: Any) -> datetime:
-    if isinstance(value, datetime):
-        return value
-    if isinstance(value, date):
-        return datetime.combine(value, time())
+    if isinstance(value, date) and not isinstance(value, datetime):
+        value = datetime.combine(value, time())
     try:
-        return datetime.fromisoformat(value)
+        found = value if isinstance(value, datetime) else datetime.fromisoformat(value)
     except (TypeError, ValueError):
         raise ValueError("write a date or a time, such as 2026-12-24 or 2026-12-24 18:00") from None
+    if found.year not in _YEARS:
+        raise ValueError(f"write a year from {_YEARS[0]} to {_YEARS[-1]}")
+    return found
 
 
 Cron = Annotated[str, AfterValidator(_cron), Field(examples=["0 9 * * 1-5"])]
@@ -261,8 +265,9 @@ class Period(Settings):
         return self
 
     def at(self, moment: datetime) -> datetime:
-        """Return a moment with its time zone."""
-        return moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(self.time_zone))
+        """Return a moment in UTC, where alone moments compare: a clock is put forth and back."""
+        zone = moment.tzinfo or ZoneInfo(self.time_zone)
+        return moment.replace(tzinfo=zone).astimezone(timezone.utc)
 
 
 class Approvals(Settings):
