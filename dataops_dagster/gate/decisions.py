@@ -34,12 +34,11 @@ def hold_verdict(decisions: Sequence[Decision], now: datetime) -> Verdict | None
         f" {hold.reason} (hold {hold.id[:12]})"
         for hold in holds
     )
-    target = holds[0].target
     return Verdict(
         "hold",
         State.PENDING,
         "; ".join(told),
-        f"{', '.join(dict.fromkeys(h.by for h in holds))}: dataops lift {target} {holds[0].id[:12]}",
+        "; ".join(f"{hold.by}: dataops lift {hold.target} {hold.id[:12]}" for hold in holds),
         max(ends) if all(ends) else None,  # type: ignore[type-var]  # no None is left
     )
 
