@@ -83,7 +83,8 @@ class Judge:
         approvals = self._approvals(plan) if asks else []
         if gate and gate.runs:
             found.append(self._tested(plan, gate))
-        if gate and (rejected := gate_decisions.rejected_verdict("", plan.tree, self.decisions)):
+        rejected = gate_decisions.rejected_verdict("", plan.tree, self.decisions, now=self.now)
+        if gate and rejected:
             found.append(rejected)
         if gate and (hotfix := self._hotfix(plan, gate, approvals)):
             found.append(hotfix)

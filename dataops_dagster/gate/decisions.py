@@ -43,14 +43,14 @@ def hold_verdict(decisions: Sequence[Decision], now: datetime) -> Verdict | None
     )
 
 
-def rejected_verdict(commit: str, tree: str, decisions: Sequence[Decision]) -> Verdict | None:
+def rejected_verdict(
+    commit: str, tree: str, decisions: Sequence[Decision], *, now: datetime
+) -> Verdict | None:
     """Say whether a commit, or its tree under any commit, was rejected; None when it was not."""
-    lifted = {d.lifts for d in decisions if d.kind is DecisionKind.LIFT}
-    for rejection in decisions:
-        if rejection.kind is not DecisionKind.REJECT or rejection.id in lifted:
-            continue
-        if commit == rejection.commit or (tree and tree == rejection.tree):
-            what = f"the commit {commit[:12]}" if commit == rejection.commit else "its very tree"
+    for rejection in in_force(decisions, DecisionKind.REJECT, now):
+        is_commit = bool(commit) and commit == rejection.commit
+        if is_commit or (tree and tree == rejection.tree):
+            what = f"the commit {commit[:12]}" if is_commit else "its very tree"
             return Verdict(
                 "rejected",
                 State.FAILED,

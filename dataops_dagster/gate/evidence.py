@@ -110,7 +110,7 @@ def _verdicts(
     if gate.soak and parts:
         soaks = [soak_verdict(candidate.commit, w, gate.soak, now=now) for w in witnesses]
         verdicts.append(all_of("soak", soaks))
-    rejected = rejected_verdict(candidate.commit, candidate.tree, decisions)
+    rejected = rejected_verdict(candidate.commit, candidate.tree, decisions, now=now)
     return (*verdicts, rejected) if rejected else tuple(verdicts)
 
 
