@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
@@ -73,7 +74,7 @@ def approvers(
     `authors` are names and addresses of who wrote the plan's commits.
     """
     wrote = {_same(author) for author in authors} if rule.exclude_authors else set()
-    found: dict[str, datetime] = {}
+    found: dict[str, tuple[str, datetime]] = {}
     others = []
     for approval in decisions:
         if approval.kind is not DecisionKind.APPROVE or approval.plan != plan.digest:
@@ -88,9 +89,9 @@ def approvers(
         elif now >= until:
             others.append(f"{approval.by}'s expired at {moment(until)}")
         else:
-            found[approval.by] = max(until, found.get(approval.by, until))
-    unique = {_same(by): by for by in found}
-    return {by: found[by] for by in unique.values()}, list(dict.fromkeys(others))
+            by, known = found.get(_same(approval.by), (approval.by, until))
+            found[_same(by)] = by, max(until, known)
+    return dict(found.values()), list(dict.fromkeys(others))
 
 
 def approvals_verdict(
@@ -115,4 +116,4 @@ def approvals_verdict(
 
 
 def _same(name: str) -> str:
-    return " ".join(name.casefold().split())
+    return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
