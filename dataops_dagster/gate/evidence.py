@@ -124,7 +124,7 @@ def evidence_verdict(
     """
     found = witness.evidence.get(commit, ())
     upstream, where = witness.upstream, f"in environment {witness.environment}"
-    known = _in_order(found)
+    known = _known(found, now)
     successes = _unbroken(found, now)
     fresh = [e for e in successes if gate.max_age is None or now - e.time <= gate.max_age]
     if len(fresh) >= max(1, gate.runs):
@@ -170,18 +170,23 @@ def soak_verdict(commit: str, witness: Witness, soak: timedelta, *, now: datetim
     return Verdict("soak", State.PENDING, f"{since}, and has to for {soak}", who, ends)
 
 
-def _in_order(evidence: Sequence[Evidence]) -> list[Evidence]:
+def _known(evidence: Sequence[Evidence], now: datetime) -> list[Evidence]:
+    """Return failures, and successes but those to come, oldest first."""
+    told = [
+        e
+        for e in evidence
+        if e.outcome is Outcome.FAILED or (e.outcome is Outcome.PASSED and e.time <= now + SKEW)
+    ]
     # Of two at one moment the failure counts: in doubt the gate stays closed.
-    told = [e for e in evidence if e.outcome is not Outcome.ERRORED]
     return sorted(told, key=lambda e: (e.time, e.outcome is Outcome.FAILED))
 
 
 def _unbroken(evidence: Sequence[Evidence], now: datetime) -> list[Evidence]:
-    """Return the successes since the last failure, oldest first; one to come is none yet."""
+    """Return the successes since the last failure, oldest first."""
     successes: list[Evidence] = []
-    for found in _in_order(evidence):
+    for found in _known(evidence, now):
         if found.outcome is Outcome.FAILED:
             successes = []
-        elif found.time <= now + SKEW:
+        else:
             successes.append(found)
     return successes
