@@ -182,11 +182,11 @@ def _known(evidence: Sequence[Evidence], now: datetime) -> list[Evidence]:
 
 
 def _unbroken(evidence: Sequence[Evidence], now: datetime) -> list[Evidence]:
-    """Return the successes since the last failure, oldest first."""
-    successes: list[Evidence] = []
+    """Return the successes since the last failure, oldest first, one a run."""
+    successes: dict[str, Evidence] = {}
     for found in _known(evidence, now):
         if found.outcome is Outcome.FAILED:
-            successes = []
+            successes = {}
         else:
-            successes.append(found)
-    return successes
+            successes.setdefault(found.run_id, found)
+    return list(successes.values())
