@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 
 from dataops_dagster.gate.decisions import SKEW, rejected_verdict
 from dataops_dagster.gate.verdicts import all_of, is_open
@@ -81,10 +81,8 @@ def choose(
     ]
     passing = [i for i, (_, verdicts) in enumerate(judged) if is_open(verdicts)]
     if not passing:
-        proven = (
-            verdicts for _, verdicts in judged if verdicts and verdicts[0].state is State.PASSED
-        )
-        return Choice(None, next(proven, judged[0][1]))
+        # What opens first by itself is nearest; else the newest is, for it can still be proven.
+        return Choice(None, min((verdicts for _, verdicts in judged), key=_opens))
     chosen = passing[0] if supersede is Supersede.LATEST else passing[-1]
     candidate, verdicts = judged[chosen]
     proofs = (_unbroken(w.evidence.get(candidate.commit, ()), now) for w in witnesses)
@@ -94,6 +92,10 @@ def choose(
         tuple(e for proof in proofs for e in proof[-max(1, gate.runs) :]),
         tuple(c.commit for c in candidates[chosen + 1 :]),
     )
+
+
+def _opens(verdicts: Sequence[Verdict]) -> datetime:
+    return all_of("gate", verdicts).earliest or datetime.max.replace(tzinfo=timezone.utc)
 
 
 def _verdicts(
