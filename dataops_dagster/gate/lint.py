@@ -48,10 +48,10 @@ Found = Iterator[tuple[int, str]]
 
 
 def _conflict_marker(_: str, data: bytes) -> Found:
-    found = [match.start() for match in _MARKER.finditer(data)]
-    # One alone may be a heading; a conflict has a begin and an end.
-    if len(found) > 1:
-        yield data.count(b"\n", 0, found[0]) + 1, "a merge conflict was committed"
+    found = list(_MARKER.finditer(data))
+    # Of one kind alone it may be a quotation, or a table; a conflict has a begin and an end.
+    if len({match[1] for match in found}) > 1:
+        yield data.count(b"\n", 0, found[0].start()) + 1, "a merge conflict was committed"
 
 
 def _yaml(path: str, data: bytes) -> Found:
