@@ -9,9 +9,12 @@ from typing import Any
 
 import yaml
 
+from dataops_dagster.text import one_line
+
 LARGEST = 1024 * 1024
 """Files of more bytes than this are not looked into."""
 
+_LONGEST = 200
 _ALIASES = 100
 _DEPTH = 100
 _MERGE = "tag:yaml.org,2002:merge"
@@ -37,7 +40,8 @@ def findings(path: str, data: bytes, ignore: Iterable[str] = ()) -> list[Finding
         return []
     silenced = set(ignore)
     return [
-        Finding(rule, path, line, reason)
+        # It may name what stands in the file.
+        Finding(rule, path, line, one_line(reason)[:_LONGEST])
         for rule, look in RULES.items()
         if rule not in silenced
         for line, reason in look(path, data)
