@@ -77,8 +77,8 @@ _CRON_FIELDS = 5  # cronsim also takes six, with seconds first, which Dagster do
 
 def _fields_of_cron(value: str) -> int:
     try:
-        CronSim(value, datetime.now(timezone.utc))
-    except CronSimError:
+        next(CronSim(value, datetime.now(timezone.utc)))
+    except (CronSimError, StopIteration):  # StopIteration: it never comes, as on 30 February
         return 0
     return len(value.split())
 
