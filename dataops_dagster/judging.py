@@ -86,7 +86,7 @@ class Judge:
             found.append(self._tested(plan, gate))
         if gate and plan.equality not in (Equality.SAME_COMMIT, Equality.SAME_TREE):
             # Else the candidate's tree was judged already.
-            rejected = gate_decisions.rejected_verdict("", plan.tree, self.decisions)
+            rejected = gate_decisions.rejected_verdict("", plan.tree, self.decisions, now=self.now)
             found += [rejected] if rejected else []
         if gate and (hotfix := self._hotfix(plan, gate, approvals)):
             found.append(hotfix)

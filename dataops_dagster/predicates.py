@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -50,7 +51,18 @@ def verdict(
         case str(reason):
             return Verdict("predicate", State.PENDING, f"{name}: {one_line(reason)}", who)
         case Verdict():
-            return answer
+            return _inert(answer)
         case _:
             problem = f"{name} answers {type(answer).__name__}, not None, text or a Verdict"
             return Verdict("predicate", State.FAILED, problem, who)
+
+
+def _inert(verdict: Verdict) -> Verdict:
+    """Keep what a function says on lines of its own: it may repeat what stands in a repository."""
+    return dataclasses.replace(
+        verdict,
+        condition=one_line(verdict.condition),
+        reason=one_line(verdict.reason),
+        who=one_line(verdict.who),
+        parts=tuple(map(_inert, verdict.parts)),
+    )
