@@ -53,7 +53,7 @@ class Judge:
         """Let the gate choose among the upstream's commits, which are newest first."""
         if self.gate is None:
             chosen = 0 if self.target.supersede is Supersede.LATEST else len(candidates) - 1
-            return Choice(candidates[chosen], (), skipped=tuple(candidates[chosen + 1 :]))
+            return Choice(candidates[chosen], ())
         trees = self._trees(candidates, news)
         named = [Candidate(commit, trees[commit]) for commit in candidates]
         witnesses = [self._witness(name, tip, named) for name, tip in self.tips.items()]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, tzinfo
 from typing import TypeAlias
 
 from dataops_dagster.errors import ConfigError
@@ -42,7 +42,7 @@ def verdict(
     predicate, who = load(name, where), f"whoever keeps {name}"
     try:
         answer = predicate(plan, evidence, now)
-    except Exception as error:  # noqa: BLE001  # the gate stays closed, whatever it is
+    except (Exception, SystemExit) as error:  # noqa: BLE001  # closed, whatever it is
         text = one_line(str(error))[:_LONGEST]
         return Verdict("predicate", State.FAILED, f"{name}: {type(error).__name__}: {text}", who)
     match answer:
@@ -50,10 +50,12 @@ def verdict(
             return Verdict("predicate", State.PASSED, f"{name} agrees", who)
         case str(reason):
             return Verdict("predicate", State.PENDING, f"{name}: {one_line(reason)}", who)
-        case Verdict():
+        case Verdict(state=State(), earliest=None | datetime(tzinfo=tzinfo())):
             return _inert(answer)
         case _:
-            problem = f"{name} answers {type(answer).__name__}, not None, text or a Verdict"
+            problem = (
+                f"{name} answers {one_line(repr(answer))[:_LONGEST]}, not None, text or a Verdict"
+            )
             return Verdict("predicate", State.FAILED, problem, who)
 
 

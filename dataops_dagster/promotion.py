@@ -120,12 +120,13 @@ def _decide(judge: Judge, commit: str | None, *, override: Override | None) -> C
     refused = planner.refused()
     if refused:
         return refused
-    candidates = [commit] if commit else store.heads_in(news, planner.since, limit=CANDIDATES)
-    choice = judge.choose(candidates, news)
-    chosen = choice.commit or (candidates[0] if override else None)
+    heads = store.heads_in(news, planner.since, limit=CANDIDATES)
+    choice = judge.choose(heads[:1] if commit else heads, news)
+    chosen = choice.commit or (wanted if override else None)
     if chosen is None:
         return Held(target.name, (*choice.verdicts, *judge.on_target()))
-    planned = planner.plan(chosen, news if chosen == wanted else None, choice.skipped)
+    skipped = heads[heads.index(chosen) + 1 :]
+    planned = planner.plan(chosen, news if chosen == wanted else None, skipped)
     if not isinstance(planned, Plan):
         return planned
     return _asked(judge, choice, planned, override)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
@@ -80,7 +81,7 @@ def approvers(
         if approval.kind is not DecisionKind.APPROVE or approval.plan != plan.digest:
             continue
         until = min(filter(None, (approval.time + rule.expires, approval.expires)))
-        if _same(approval.by) in wrote:
+        if wrote & {_same(name) for name in (approval.by, *re.split("[<>]", approval.by))}:
             others.append(f"{approval.by} wrote a part of it")
         elif rule.allowed_signers and not approval.signed:
             others.append(f"{approval.by}'s is not signed")

@@ -36,13 +36,12 @@ class Witness:
 class Choice:
     """The candidate that passes, or is proven and waits for something else, and what is said of it.
 
-    Without one the verdicts are those on the newest. `skipped` are the candidates that it overtakes.
+    Without one the verdicts are those on the newest.
     """
 
     commit: str | None
     verdicts: tuple[Verdict, ...]
     evidence: tuple[Evidence, ...] = ()
-    skipped: tuple[str, ...] = ()
 
 
 def what_ran(step: Step, *, tree: str, environment: str) -> str:
@@ -94,7 +93,6 @@ def choose(
         candidate.commit,
         verdicts,
         tuple(e for proof in proofs for e in proof[-max(1, gate.runs) :]),
-        tuple(c.commit for c in candidates[chosen + 1 :]),
     )
 
 
