@@ -43,12 +43,12 @@ def test_each_rule_takes_the_equalities_that_it_names_and_a_retest_speaks_for_th
 
 def test_under_the_strictest_rule_all_that_differs_is_told():
     found = landing.tested_verdict(plan(Equality.EXPLAINED, keeps=KEEPS), TreeRule.SAME, [])
-    assert "it differs in kept.yml, odd.yml; own that by keep" in found.reason
+    assert "in kept.yml, odd.yml; own that by keep" in found.reason
 
 
 def test_what_the_target_keeps_is_not_told_where_that_may_differ():
     found = landing.tested_verdict(plan(Equality.UNEXPLAINED, keeps=KEEPS), TreeRule.EXPLAINED, [])
-    assert "it differs in odd.yml; own that by keep" in found.reason
+    assert "in odd.yml; own that by keep" in found.reason
     assert "dataops backport prod" in found.reason
     assert found.who == "whoever may change prod.gate.tested_tree or prod.keep"
 
@@ -62,7 +62,7 @@ def test_of_many_paths_that_differ_the_first_are_told_and_the_rest_counted():
 def test_a_retest_is_told_with_what_would_land_and_who_can_run_it():
     retest = verdict(State.PENDING, "waits for a run", who="Ada")
     found = landing.tested_verdict(plan(Equality.UNEXPLAINED), TreeRule.RETEST, [retest])
-    told = "what lands (eeeeeeeeeeee) is unexplained, so it is run itself: waits for a run"
+    told = "what lands (eeeeeeeeeeee) differs from what was run (unexplained): waits for a run"
     assert (found.reason, found.who) == (told, "Ada")
 
 
