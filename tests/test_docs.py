@@ -367,7 +367,34 @@ def test_every_key_of_the_configuration_is_explained():
         assert set(parts[name]["properties"]) <= told
     for name in ("Gate", "Merge"):
         assert {f"{name.lower()}.{key}" for key in parts[name]["properties"]} <= told
+    for name in ("Approvals", "Lint"):
+        assert {f"gate.{name.lower()}.{key}" for key in parts[name]["properties"]} <= told
+    assert set(parts["Period"]["properties"]) <= told
     assert {f"automation.{key}" for key in parts["Automation"]["properties"]} <= told
+
+
+def test_every_condition_of_a_gate_is_explained():
+    known = set()
+    for path in (ROOT / "dataops_dagster").rglob("*.py"):
+        known |= set(re.findall(r"(?:Verdict|all_of|any_of)\(\s*\"([a-z ]+)\"", path.read_text()))
+    assert "evidence" in known
+    assert known - {"rollback"} <= first_cells("gate.md")  # a rollback asks no gate
+
+
+def test_every_rule_of_the_linter_is_explained():
+    assert set(lint.RULES) <= first_cells("gate.md")
+
+
+def test_every_field_of_a_run_configuration_is_explained():
+    told = first_cells("dagster.md")
+    for fields in (
+        ops.PromoteConfig,
+        checks.RunConfig,
+        assets.DeployConfig,
+        decisions.DecideConfig,
+        decisions.RollbackConfig,
+    ):
+        assert set(fields.model_fields) <= told
 
 
 def test_every_command_and_option_is_explained():
@@ -395,7 +422,7 @@ def test_every_metadata_key_is_explained():
 
 def test_every_module_is_in_the_architecture():
     package = ROOT / "dataops_dagster"
-    folders = (package, package / "orchestration", package / "remotes")
+    folders = (package, *(package / name for name in ("orchestration", "gate", "remotes")))
     modules = [module for folder in folders for module in folder.glob("*.py")]
     told = {Path(word).name for word in first_cells("architecture.md")}
     assert {path.name for path in modules if path.name != "__init__.py"} <= told
