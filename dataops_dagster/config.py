@@ -372,4 +372,8 @@ def _pattern_hint(key: str) -> str:
         return "name an environment variable; never write the secret itself"
     if key in ("project", "name"):
         return "use letters and digits, with single underscores between, beginning with a letter"
+    if key == "predicate":
+        return "name a function as module:function"
+    if key == "jobs":
+        return "name a job as JOB, or LOCATION:JOB"
     return "remove control characters and leading punctuation"

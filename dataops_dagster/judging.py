@@ -25,6 +25,7 @@ from dataops_dagster.model import (
     Book,
     Decision,
     DecisionKind,
+    Equality,
     Evidence,
     Plan,
     State,
@@ -52,7 +53,7 @@ class Judge:
         """Let the gate choose among the upstream's commits, which are newest first."""
         if self.gate is None:
             chosen = 0 if self.target.supersede is Supersede.LATEST else len(candidates) - 1
-            return Choice(candidates[chosen], (), skipped=tuple(candidates[chosen + 1 :]))
+            return Choice(candidates[chosen], ())
         trees = self._trees(candidates, news)
         named = [Candidate(commit, trees[commit]) for commit in candidates]
         witnesses = [self._witness(name, tip, named) for name, tip in self.tips.items()]
@@ -83,8 +84,10 @@ class Judge:
         approvals = self._approvals(plan) if asks else []
         if gate and gate.runs:
             found.append(self._tested(plan, gate))
-        if gate and (rejected := gate_decisions.rejected_verdict("", plan.tree, self.decisions)):
-            found.append(rejected)
+        if gate and plan.equality not in (Equality.SAME_COMMIT, Equality.SAME_TREE):
+            # Else the candidate's tree was judged already.
+            rejected = gate_decisions.rejected_verdict("", plan.tree, self.decisions, now=self.now)
+            found += [rejected] if rejected else []
         if gate and (hotfix := self._hotfix(plan, gate, approvals)):
             found.append(hotfix)
         if gate and gate.lint:

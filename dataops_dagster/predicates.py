@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, tzinfo
 from typing import TypeAlias
 
 from dataops_dagster.errors import ConfigError
@@ -41,7 +42,7 @@ def verdict(
     predicate, who = load(name, where), f"whoever keeps {name}"
     try:
         answer = predicate(plan, evidence, now)
-    except Exception as error:  # noqa: BLE001  # the gate stays closed, whatever it is
+    except (Exception, SystemExit) as error:  # noqa: BLE001  # closed, whatever it is
         text = one_line(str(error))[:_LONGEST]
         return Verdict("predicate", State.FAILED, f"{name}: {type(error).__name__}: {text}", who)
     match answer:
@@ -49,8 +50,21 @@ def verdict(
             return Verdict("predicate", State.PASSED, f"{name} agrees", who)
         case str(reason):
             return Verdict("predicate", State.PENDING, f"{name}: {one_line(reason)}", who)
-        case Verdict():
-            return answer
+        case Verdict(state=State(), earliest=None | datetime(tzinfo=tzinfo())):
+            return _inert(answer)
         case _:
-            problem = f"{name} answers {type(answer).__name__}, not None, text or a Verdict"
+            problem = (
+                f"{name} answers {one_line(repr(answer))[:_LONGEST]}, not None, text or a Verdict"
+            )
             return Verdict("predicate", State.FAILED, problem, who)
+
+
+def _inert(verdict: Verdict) -> Verdict:
+    """Keep what a function says on lines of its own: it may repeat what stands in a repository."""
+    return dataclasses.replace(
+        verdict,
+        condition=one_line(verdict.condition),
+        reason=one_line(verdict.reason),
+        who=one_line(verdict.who),
+        parts=tuple(map(_inert, verdict.parts)),
+    )

@@ -79,7 +79,10 @@ def consider(
     _bring(project, [(u, tips[u.name]) for u in upstreams] + [(target, base.commit)], store)
     answers = []
     for upstream in chosen:
-        planner = Planner(project, target, upstream, base, tips[upstream.name], store, allow)
+        others = [tip for name, tip in tips.items() if name != upstream.name]
+        planner = Planner(
+            project, target, upstream, base, tips[upstream.name], store, allow, others
+        )
         asked = {upstream.name: tips[upstream.name]} if any_will_do else tips
         judge = Judge(planner, book, now, allow, asked)
         answers.append(_decide(judge, commit, override=override))
@@ -117,12 +120,13 @@ def _decide(judge: Judge, commit: str | None, *, override: Override | None) -> C
     refused = planner.refused()
     if refused:
         return refused
-    candidates = [commit] if commit else store.heads_in(news, planner.since, limit=CANDIDATES)
-    choice = judge.choose(candidates, news)
-    chosen = choice.commit or (candidates[0] if override else None)
+    heads = store.heads_in(news, planner.since, limit=CANDIDATES)
+    choice = judge.choose(heads[:1] if commit else heads, news)
+    chosen = choice.commit or (wanted if override else None)
     if chosen is None:
         return Held(target.name, (*choice.verdicts, *judge.on_target()))
-    planned = planner.plan(chosen, news if chosen == wanted else None, choice.skipped)
+    skipped = heads[heads.index(chosen) + 1 :]
+    planned = planner.plan(chosen, news if chosen == wanted else None, skipped)
     if not isinstance(planned, Plan):
         return planned
     return _asked(judge, choice, planned, override)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -156,22 +158,54 @@ PROJECT_FILES = {
 }
 
 
+def fill(shop: Shop) -> Shop:
+    """Commit the project in dev, and what a platform made in the others."""
+    shop.dev.commit(PROJECT_FILES, "Initial commit")
+    shop.staging.commit({"README.md": "# staging\n"}, "Initial commit")
+    shop.prod.commit({"README.md": "# prod\n"}, "Initial commit")
+    return shop
+
+
+def promote_all_the_way(shop: Shop) -> Shop:
+    shop.promote("staging")
+    shop.prove(shop.staging)
+    shop.promote("prod")
+    return shop
+
+
 @pytest.fixture
 def shop(empty_shop: Shop) -> Shop:
     """A project in dev, and two workspaces that a platform made: unrelated first commits."""
-    empty_shop.dev.commit(PROJECT_FILES, "Initial commit")
-    empty_shop.staging.commit({"README.md": "# staging\n"}, "Initial commit")
-    empty_shop.prod.commit({"README.md": "# prod\n"}, "Initial commit")
-    return empty_shop
+    return fill(empty_shop)
 
 
 @pytest.fixture
 def promoted_shop(shop: Shop) -> Shop:
     """The project went all the way once: staging and prod hold dev's tree."""
-    shop.promote("staging")
-    shop.prove(shop.staging)
-    shop.promote("prod")
-    return shop
+    return promote_all_the_way(shop)
+
+
+@pytest.fixture(scope="session")
+def promoted_once(tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    """What `promoted_shop` is, made once by each worker, and where each test finds it anew."""
+    root = tmp_path_factory.mktemp("promoted")
+    made = promote_all_the_way(fill(make_shop(root)))
+    shutil.copytree(root, f"{root}-at-first")
+    return made
+
+
+@pytest.fixture
+def running_shop(promoted_once: Shop) -> Iterator[Shop]:
+    """The same as `promoted_shop`, for the many tests that begin there: a copy in its place."""
+    root = promoted_once.root
+    shutil.rmtree(root)
+    shutil.copytree(f"{root}-at-first", root)
+    store = Store(root / "cache", "shop")
+    yield dataclasses.replace(
+        promoted_once, store=store, book=Book(list(promoted_once.book.evidence))
+    )
+    shutil.rmtree(root)
+    root.mkdir()
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,10 @@ ENVIRONMENT = {
     "GIT_CONFIG_VALUE_0": "main",
     **PERSON,
 }
+
+
+Files = Mapping[str, str | bytes | None]
+"""What is to stand at paths; None deletes one."""
 
 
 def git(folder: Path, *arguments: str, code: int | None = 0) -> str:
@@ -47,7 +52,7 @@ class Workspace:
     def head(self) -> str:
         return git(self.bare, "rev-parse", "--verify", "--quiet", "refs/heads/main", code=None)
 
-    def commit(self, files: dict[str, str | bytes | None], message: str = "Change") -> str:
+    def commit(self, files: Files, message: str = "Change") -> str:
         """Commit files (None deletes one) on top of the head and push; returns the commit."""
         if self.head:
             git(self.clone, "fetch", "--quiet", "origin")

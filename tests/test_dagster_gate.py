@@ -13,7 +13,7 @@ from dataops_dagster.gate.verdicts import lines
 from dataops_dagster.heads import look_up_all
 from dataops_dagster.model import DecisionKind, Held, Promoted, Ready
 from dataops_dagster.orchestration import naming, records
-from dataops_dagster.orchestration.requests import ATTEMPTS
+from dataops_dagster.orchestration.asking import ATTEMPTS
 from tests.conftest import PROJECT_FILES, SHOP, make_shop
 from tests.dagster_shop import DagsterShop
 
@@ -427,3 +427,244 @@ def test_one_upstream_feeds_several_targets_and_each_asks_its_own_gate(gated):
     assert look_up_all(shop.shop.project)["eu"].commit is None
     assert isinstance(considered(shop, "eu"), Held)
     assert not isinstance(considered(shop, "prod"), Promoted)
+
+
+# --- every condition, asked by the sensor -----------------------------------------------------
+
+
+def landed(shop: DagsterShop) -> bool:
+    """Let automation do all that is due; say whether production has all of staging."""
+    shop.settle()
+    return bool(shop.shop.prod.head) and shop.shop.prod.tree() == shop.shop.staging.tree()
+
+
+def test_a_window_is_waited_for(gated, time: Clock):
+    begin = (datetime.now(timezone.utc) + timedelta(hours=1)).isoformat(timespec="seconds")
+    end = (datetime.now(timezone.utc) + timedelta(hours=2)).isoformat(timespec="seconds")
+    shop = gated(f"{{windows: [{{from: '{begin}', to: '{end}'}}]}}")
+    assert not landed(shop)
+    assert states(shop)["window"] == "pending"
+    time.pass_(hours=1)
+    assert landed(shop)
+    shop.shop.dev.commit({"late.yml": "a: 1\n"})
+    time.pass_(hours=1)
+    assert not landed(shop)
+    assert states(shop)["window"] == "failed"
+
+
+def test_a_freeze_is_waited_for_and_a_reason_passes_it(gated, time: Clock):
+    end = (datetime.now(timezone.utc) + timedelta(hours=1)).isoformat(timespec="seconds")
+    shop = gated(f"{{freezes: [{{from: 2000-01-01, to: '{end}', reason: closing the books}}]}}")
+    assert not landed(shop)
+    assert "closing the books" in shop.why()
+    assert not shop.materialize("prod").success
+    assert shop.materialize("prod", override_gate=True, reason="the auditors asked").success
+    shop.shop.dev.commit({"late.yml": "a: 1\n"})
+    assert not landed(shop)
+    time.pass_(hours=1, minutes=1)
+    assert landed(shop)
+
+
+def test_soak_begins_anew_with_a_failure(gated, time: Clock):
+    shop = gated("{soak: 2h}")
+    assert not landed(shop)
+    time.pass_(hours=1)
+    shop.shop.dev.commit({"broken": ""})
+    shop.settle()
+    shop.shop.dev.commit({"broken": None})
+    assert not landed(shop)
+    assert states(shop)["soak"] == "pending"
+    time.pass_(hours=2, minutes=1)
+    assert landed(shop)
+
+
+def test_what_is_not_well_formed_does_not_land(gated):
+    shop = gated("{lint: {}}")
+    assert landed(shop)
+    shop.shop.dev.commit({"pipeline.yml": "a: 1\na: 2\n"})
+    assert not landed(shop)
+    assert "pipeline.yml:2 the key a stands here twice (duplicate-key)" in shop.why()
+    shop.shop.dev.commit({"pipeline.yml": "a: 1\n"})
+    assert landed(shop)
+
+
+@pytest.fixture
+def policy(tmp_path, monkeypatch):
+    """Return what writes a module of the user's, and forgets it afterwards."""
+    import sys
+
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def write(text: str) -> None:
+        (tmp_path / "shop_policy.py").write_text(text)
+        sys.modules.pop("shop_policy", None)
+
+    yield write
+    sys.modules.pop("shop_policy", None)
+
+
+def test_a_function_of_the_users_own_is_asked(gated, policy):
+    policy(
+        "def may_land(plan, evidence, now):\n"
+        "    assert evidence and now.tzinfo\n"
+        "    if any(change.path == 'secret.yml' for change in plan.changes):\n"
+        "        return 'touches secret.yml'\n"
+    )
+    shop = gated("{predicate: 'shop_policy:may_land'}")
+    assert landed(shop)
+    shop.shop.dev.commit({"secret.yml": "a: 1\n"})
+    assert not landed(shop)
+    assert "waits predicate: shop_policy:may_land: touches secret.yml" in shop.why()
+
+
+def test_a_function_that_raises_keeps_the_gate_closed(gated, policy):
+    policy("def may_land(plan, evidence, now):\n    raise ValueError('boom')\n")
+    shop = gated("{predicate: 'shop_policy:may_land'}")
+    assert not landed(shop)
+    assert "closed predicate: shop_policy:may_land: ValueError: boom" in shop.why()
+
+
+FAN = """\
+project: shop
+protocols: [file]
+workspaces:
+  dev: {repository: dev.git, environment: dev}
+  staging:
+    repository: staging.git
+    environment: staging
+    upstream: dev
+    promote: change
+    run: {platform: command, command: [sh, run.sh], deadline: 1m}
+  other:
+    repository: other.git
+    environment: other
+    upstream: dev
+    promote: change
+    run: {platform: command, command: [sh, run.sh], deadline: 1m, when: WHEN}
+  prod:
+    repository: prod.git
+    environment: prod
+    upstream: [staging, other]
+    promote: change
+    gate: {environment: staging}
+"""
+
+
+def fan(gated, upstreams: str, when: str) -> DagsterShop:
+    from tests.repositories import make_workspace
+
+    shop = gated(f"{{upstreams: {upstreams}}}", text=FAN.replace("WHEN", when))
+    make_workspace(shop.shop.root, "other")
+    return shop
+
+
+def test_all_of_several_upstreams_must_have_proved_it(gated):
+    shop = fan(gated, "all", "manual")
+    assert not landed(shop)
+    (verdict,) = [v for v in considered(shop).verdicts if v.condition == "evidence"]
+    assert [part.state.value for part in verdict.parts] == ["passed", "pending"]
+    shop.run_workspace("other")
+    assert landed(shop)
+
+
+def test_any_of_several_upstreams_is_enough(gated):
+    shop = fan(gated, "any", "manual")
+    assert landed(shop)
+
+
+def test_a_signature_is_asked_for_and_a_recorded_yes_is_none(gated, tmp_path):
+    import subprocess
+
+    from dataops_dagster import signatures
+    from dataops_dagster.git import Access
+
+    key = tmp_path / "id"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    public = key.with_suffix(".pub").read_text()
+    (tmp_path / "signers").write_text(f"ada@example.com {public}")
+    shop = gated("{approvals: {allowed_signers: signers}}")
+    assert not landed(shop)
+    plan = plan_of(shop)
+    decide(shop, "approve", plan=plan.digest, by="ada@example.com")
+    assert not landed(shop)
+    signatures.approve(
+        shop.shop.store,
+        Access.of(shop.shop.project, shop.shop.project.workspaces["staging"]),
+        project="shop",
+        target="prod",
+        plan=plan.digest,
+        commit=plan.upstream_commit,
+        key=key,
+        name="Ada",
+        now=clock.now(),
+        expires=None,
+        reason="",
+    )
+    assert landed(shop)
+
+
+@pytest.mark.parametrize(("rule", "lands"), [("same", False), ("explained", False), ("any", True)])
+def test_a_tree_that_nobody_tested_lands_only_where_any_may(gated, rule, lands):
+    shop = gated(f"{{tested_tree: {rule}}}")
+    shop.settle()
+    shop.shop.prod.commit({"own.sql": "select 1\n"}, "Hotfix")
+    shop.shop.dev.commit({"new.yml": "a: 1\n"})
+    shop.settle()
+    assert ("new.yml" in shop.shop.prod.files()) is lands
+
+
+@pytest.mark.parametrize(("rule", "lands"), [("same", False), ("explained", True)])
+def test_what_the_target_owns_is_explained_but_not_the_same(gated, rule, lands):
+    shop = gated(f"{{tested_tree: {rule}}}", "keep: [own.sql]")
+    shop.settle()
+    shop.shop.prod.commit({"own.sql": "select 1\n"}, "Own")
+    shop.shop.dev.commit({"new.yml": "a: 1\n"})
+    shop.settle()
+    assert ("new.yml" in shop.shop.prod.files()) is lands
+
+
+def test_a_promotion_whose_run_fails_is_rolled_back(gated):
+    text = SHOP + "    run: {platform: command, command: [sh, run.sh], deadline: 1m}\n"
+    script = PROJECT_FILES["run.sh"] + 'test "$DATAOPS_WORKSPACE" != prod || test ! -e bad\n'
+    shop = gated("{}", "auto_rollback: true", text=text)
+    shop.shop.dev.commit({"run.sh": script})
+    assert landed(shop)
+    good = shop.shop.prod.tree()
+    shop.shop.dev.commit({"bad": ""})
+    assert not landed(shop)
+    assert shop.shop.prod.tree() == good
+    assert "its run failed, run" in shop.why()
+
+
+def test_evidence_forged_by_a_tag_by_an_event_or_by_a_step_opens_nothing(gated):
+    shop = gated(
+        "{environment: staging}",
+        text=SHOP.replace("deadline: 1m}\n  prod", "deadline: 1m, when: manual}\n  prod"),
+    )
+    shop.settle()
+    staging = shop.shop.staging
+    told = {
+        records.COMMIT: staging.head,
+        records.TREE: staging.tree(),
+        records.ENVIRONMENT: "staging",
+    }
+    forged = dg.AssetCheckEvaluation(
+        asset_key=naming.asset_key("shop", "staging"),
+        check_name=naming.RUN_CHECK,
+        passed=True,
+        metadata={key: dg.MetadataValue.text(value) for key, value in told.items()},
+    )
+    shop.instance.report_runless_asset_event(forged)
+    key, value = naming.run_tag("shop", "staging", staging.head, "staging")
+
+    @dg.op(name=naming.run_op("shop"))
+    def forge(context):
+        context.log_event(forged)
+
+    @dg.job
+    def other() -> None:
+        forge()
+
+    other.execute_in_process(instance=shop.instance, tags={key: value}, raise_on_error=False)
+    assert states(shop) == {"evidence": "pending"}
+    assert not landed(shop)

@@ -87,8 +87,7 @@ class Story(RuleBasedStateMachine):
     def begin(self) -> None:
         """Production has had two releases: from here things can go wrong."""
         self.shop.staging.commit({"run.sh": "true\n", "a.yml": "a: 0\n"})
-        for name in ("a.yml", "b.yml"):
-            self.push(name)
+        for _ in range(2):
             self.a_good_day()
             self.promote()
         assert len(self.shop.prod.tags()) == 2
@@ -135,6 +134,21 @@ class Story(RuleBasedStateMachine):
         self.a_good_day()
         self.promote()
 
+    @rule(what=st.sampled_from(["run", "hold", "reject", "push", "too late", "too early", "undo"]))
+    def a_good_day_that_one_thing_spoils(self, what: str) -> None:
+        self.a_good_day()
+        if what == "run":
+            self.run(Outcome.FAILED)
+        elif what == "push":
+            self.push("a.yml")
+        elif what == "undo":
+            self.roll_back()
+        elif what in ("hold", "reject"):
+            getattr(self, what)()
+        else:
+            self.now += EXPIRES if what == "too late" else -timedelta(minutes=1)
+        self.promote()
+
     @rule()
     def a_race_on_a_good_day(self) -> None:
         self.a_good_day()
@@ -143,6 +157,8 @@ class Story(RuleBasedStateMachine):
     @rule()
     def a_good_day(self) -> None:
         """Do what usually happens: chance alone would seldom open such a gate."""
+        self._lift()
+        self.push("b.yml")
         for _ in range(RUNS):
             self.run(Outcome.PASSED)
         self.now += SOAK
@@ -265,7 +281,12 @@ class Story(RuleBasedStateMachine):
         assert backport.refused(project, prod, store=self.shop.store) is None
         turned, receives = backport.turned(project, prod, staging)
         promotion.promote(
-            turned, receives, store=self.shop.store, book=self.shop.book, now=self.now
+            turned,
+            receives,
+            store=self.shop.store,
+            book=self.shop.book,
+            now=self.now,
+            allow=backport.ALLOW,
         )
         assert self.shop.staging.tree() == self.shop.prod.tree()
 
@@ -329,4 +350,4 @@ class Story(RuleBasedStateMachine):
 
 
 class TestStory(Story.TestCase):
-    settings = settings(max_examples=30, stateful_step_count=15)
+    settings = settings(max_examples=30, stateful_step_count=12)
