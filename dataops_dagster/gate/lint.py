@@ -118,7 +118,8 @@ def _events(path: str, data: bytes) -> Iterator[yaml.Event]:
     if not _YAML.search(path):
         return
     depth = aliases = 0
-    loader = _LOADER(_text(data))
+    text = _text(data)
+    loader = _LOADER(text)
     try:
         while loader.check_event():
             event = loader.get_event()
@@ -133,7 +134,10 @@ def _events(path: str, data: bytes) -> Iterator[yaml.Event]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         reason = getattr(error, "problem", None) or "cannot be read"
-        raise _Unreadable(mark.line + 1 if mark else 1, f"is no YAML: {reason}") from None
+        # What is missing at the end is missing after the last line.
+        last = text.rstrip("\n").count("\n")
+        line = min(mark.line, last) + 1 if mark else 1
+        raise _Unreadable(line, f"is no YAML: {reason}") from None
     except (ValueError, OverflowError):  # an escape such as "\UFFFFFFFF"
         raise _Unreadable(loader.line + 1, "is no YAML: has a number out of range") from None
 
