@@ -31,7 +31,9 @@ git ls-remote "$UPSTREAM" refs/heads/main > tip
 wait
 """
 
-# And then the fewest git commands for a clean merge, on a cache that has all but the change.
+# And then the fewest git commands for a clean merge, on a cache that has all but the change: those
+# that publish, and two that tell what would be published, as every plan of ours does before it is
+# (the commits that the target lacks; what changes for it, and what differs from the upstream).
 # A missing target's head shows as merge-base's failure, which costs no command of its own.
 BARE = (
     LOOK
@@ -47,8 +49,13 @@ if test $has != 1; then
     git fetch $quick "$TARGET" +refs/heads/main:refs/remotes/target
     ! git merge-base --is-ancestor "$tip" "$base"
 fi
+git log -z --topo-order --format="%H%n%T%n%P%n%ct%n%an%n%s" "$tip" "^$base" > commits
 tree=$(git merge-tree --write-tree --allow-unrelated-histories "$base" "$tip")
 commit=$(git commit-tree "$tree" -p "$base" -p "$tip" -m "Promote staging to prod")
+git diff-tree --stdin -r -z --raw --no-abbrev --no-renames > changes <<END
+$commit $base
+$commit $tip
+END
 tag=$(git mktag <<END
 object $commit
 type commit

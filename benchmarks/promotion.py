@@ -194,6 +194,8 @@ _INTRODUCTION = """\
 One small file was edited in staging; production has a file of its own, so this is a true merge.
 Each repository is promoted to as one person would by hand (a full clone, `git pull -X theirs`,
 push), by the fewest git commands on a warm bare cache, and by `promotion.promote` in a warm worker.
+The fewest commands publish the merge, after one `git log` and one `git diff-tree` told what it brings:
+we compute that plan too before anything is published.
 All took turns, rounds: {rounds} after one to warm up; by hand and `dataops promote` once a round,
 the others {quick} times. Medians, with the least and the most in brackets.
 

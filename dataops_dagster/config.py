@@ -370,6 +370,10 @@ def _file_keys(settings: type[BaseModel]) -> list[str]:
 def _pattern_hint(key: str) -> str:
     if key in ("password_variable", "variables"):
         return "name an environment variable; never write the secret itself"
-    if key in ("project", "name"):
+    if key in ("project", "name", "upstream"):
         return "use letters and digits, with single underscores between, beginning with a letter"
+    if key == "predicate":
+        return "name a function as module:function"
+    if key == "jobs":
+        return "name a job as JOB, or LOCATION:JOB"
     return "remove control characters and leading punctuation"

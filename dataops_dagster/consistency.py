@@ -125,8 +125,9 @@ def _gate(project: Project, workspace: Workspace) -> Iterator[Mistake]:
             f"say under workspaces.{first.name}.run what a run is",
         )
     if gate.runs == 0:
-        for key in ("soak", "max_age", "jobs"):
-            if getattr(gate, key):
+        unset = type(gate).model_fields
+        for key in ("environment", "max_age", "jobs", "tested_tree", "soak"):
+            if getattr(gate, key) != unset[key].default:
                 yield Mistake(
                     (*where, key), "has no meaning where runs is 0", "remove it, or ask for a run"
                 )

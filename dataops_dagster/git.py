@@ -59,6 +59,7 @@ _SETTINGS = {
     "http.lowSpeedTime": "60",
     "maintenance.auto": "false",
     "push.recurseSubmodules": "no",
+    "repack.writeBitmaps": "false",
     "rerere.enabled": "false",
     "safe.bareRepository": "explicit",
     "submodule.recurse": "false",

@@ -22,9 +22,9 @@ def main(lifeline: int, grace: float, command: list[str]) -> int:
         time.sleep(grace)
         os.killpg(0, signal.SIGKILL)
 
-    program = subprocess.Popen(command)
     # The group is asked to end as a whole; we stay until the program did, or grace is over.
     signal.signal(signal.SIGTERM, lambda *_: None)
+    program = subprocess.Popen(command)
     threading.Thread(target=watch, daemon=True).start()
     return program.wait()
 

@@ -25,6 +25,7 @@ from dataops_dagster.model import (
     Book,
     Decision,
     DecisionKind,
+    Equality,
     Evidence,
     Plan,
     State,
@@ -83,8 +84,10 @@ class Judge:
         approvals = self._approvals(plan) if asks else []
         if gate and gate.runs:
             found.append(self._tested(plan, gate))
-        if gate and (rejected := gate_decisions.rejected_verdict("", plan.tree, self.decisions)):
-            found.append(rejected)
+        if gate and plan.equality not in (Equality.SAME_COMMIT, Equality.SAME_TREE):
+            # Else the candidate's tree was judged already.
+            rejected = gate_decisions.rejected_verdict("", plan.tree, self.decisions, now=self.now)
+            found += [rejected] if rejected else []
         if gate and (hotfix := self._hotfix(plan, gate, approvals)):
             found.append(hotfix)
         if gate and gate.lint:

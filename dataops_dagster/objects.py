@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import tempfile
 from abc import ABC, abstractmethod
@@ -9,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from gitdb import IStream, LooseObjectDB  # type: ignore[import-untyped]
 
 from dataops_dagster import process
 from dataops_dagster.git import Access, object_id
@@ -47,14 +50,17 @@ class Difference:
 
 @dataclass(frozen=True)
 class News:
-    """Commits that one side lacks: how many there are, and the newest of them."""
+    """Commits that `base` lacks: how many there are, and the newest of them."""
 
+    base: Commit | None
     count: int
     commits: tuple[Commit, ...]
 
 
 class Objects(ABC):
     """What a bare repository holds."""
+
+    folder: Path
 
     @abstractmethod
     def git(self, *arguments: str, **options: Any) -> process.Completed:
@@ -104,12 +110,21 @@ class Objects(ABC):
 
         What `without` has is left out, too.
         """
-        exclude = [f"^{commit}" for commit in (base, without) if commit]
-        newest = self._log("--topo-order", f"--max-count={limit + 1}", tip, *exclude)
-        count = len(newest)
+        # `^!` leaves out what came before `base`, but not `base`: the same call reads it, too.
+        alone = [f"{base}^!"] if base else []
+        exclude = [f"^{without}"] if without else []
+        listed = self._log("--topo-order", f"--max-count={limit + 2}", tip, *alone, *exclude)
+        found = {commit.id: commit for commit in listed}
+        own = found.pop(base, None) if base else None
+        count = len(found)
         if count > limit:
+            exclude += [f"^{base}"] if base else []
             count = int(self.text("rev-list", "--count", tip, *exclude))
-        return News(count, newest[:limit])
+            own = own or (self.commit(base) if base else None)
+        if count > limit:
+            count = int(self.text("rev-list", "--count", tip, *([f"^{base}"] if base else [])))
+            own = own or (self.commit(base) if base else None)
+        return News(own, count, tuple(found.values())[:limit])
 
     def heads_in(self, news: News, base: str | None, *, limit: int) -> list[str]:
         """Return the heads that the branch had since `base`, newest first, at most `limit`.
@@ -161,16 +176,28 @@ class Objects(ABC):
 
     def differences(self, before: str | None, after: str, *paths: str) -> list[Difference]:
         """Return what differs between two trees, as git has it."""
-        old = before or EMPTY_TREE
-        if old == after:
-            return []
+        return self.compared([(before, after)], *paths)[0] if before != after else []
+
+    def compared(
+        self, pairs: Sequence[tuple[str | None, str]], *paths: str
+    ) -> list[list[Difference]]:
+        """Return what differs in each pair of trees."""
+        asked = [(before or EMPTY_TREE, after) for before, after in pairs]
         patterns = ["--", *(f":(glob){path}" for path in paths)] if paths else []
-        options = ("-r", "-z", "--raw", "--no-abbrev", "--no-renames")
-        listed = self.git("diff-tree", *options, old, after, *patterns).stdout
-        fields = listed.split(b"\0")[:-1]
-        return [
-            _difference(facts, path) for facts, path in zip(fields[::2], fields[1::2], strict=True)
-        ]
+        lines = "".join(f"{before} {after}\n" for before, after in asked).encode()
+        options = ("--stdin", "-r", "-z", "--raw", "--no-abbrev", "--no-renames")
+        fields = iter(self.git("diff-tree", *options, *patterns, stdin=lines).stdout.split(b"\0"))
+        found: list[list[Difference]] = []
+        for field in fields:
+            *named, facts = field.split(b"\n")  # each pair is named before its differences
+            found += [[] for _ in named]
+            if facts:
+                found[-1].append(_difference(facts, next(fields)))
+        if len(found) < len(asked):
+            # A tree is missing, which git only tells where it is an argument.
+            for pair in asked:
+                self.git("diff-tree", *pair)
+        return found
 
     def entry(self, tree: str, path: str) -> Entry | None:
         """Return what stands at a path, if anything does."""
@@ -224,7 +251,7 @@ class Objects(ABC):
 
     def write_blob(self, data: bytes) -> str:
         """Write a file's contents; returns the id."""
-        return object_id(self.text("hash-object", "-w", "--stdin", stdin=data))
+        return self._write("blob", data)
 
     def write_tree(self, tree: str, entries: Mapping[bytes, Entry | None]) -> str:
         """Write a tree like `tree` with some paths set, or removed (None)."""
@@ -254,9 +281,9 @@ class Objects(ABC):
         self, tree: str, parents: Sequence[str], message: str, *, name: str, time: int
     ) -> str:
         """Write a commit whose id depends on nothing but these arguments."""
-        options = [word for parent in parents for word in ("-p", parent)]
-        env = identity(name, time)
-        return object_id(self.text("commit-tree", tree, *options, stdin=message.encode(), env=env))
+        lines = [f"tree {tree}", *(f"parent {parent}" for parent in parents)]
+        lines += [f"{role} {_signature(name, time)}" for role in ("author", "committer")]
+        return self._write("commit", "\n".join([*lines, "", message]).encode())
 
     def write_tag(
         self,
@@ -269,9 +296,18 @@ class Objects(ABC):
         sign: Callable[[bytes], bytes] = lambda _: b"",
     ) -> str:
         """Write an annotated tag object without a ref, and its signature; returns its id."""
-        identity = f"{name} <{_EMAIL}> {time} +0000"
-        text = f"object {commit}\ntype commit\ntag {tag}\ntagger {identity}\n\n{message}".encode()
-        return object_id(self.text("mktag", stdin=text + sign(text)))
+        tagger = _signature(name, time)
+        text = f"object {commit}\ntype commit\ntag {tag}\ntagger {tagger}\n\n{message}".encode()
+        return self._write("tag", text + sign(text))
+
+    def _write(self, kind: str, data: bytes) -> str:
+        """Write an object, whole or not at all; returns its id."""
+        try:
+            database = LooseObjectDB(str(self.folder / "objects"))
+            written = database.store(IStream(kind, len(data), io.BytesIO(data)))
+        except OSError:  # a broken cache, or a full disk: git tells which
+            return object_id(self.text("hash-object", "-t", kind, "-w", "--stdin", stdin=data))
+        return object_id(written.hexsha.decode())
 
     def export(self, commit: str, folder: Path) -> None:
         """Write the commit's files into an empty folder, without anything of git's own.
@@ -287,6 +323,10 @@ class Objects(ABC):
 def shown(path: bytes) -> str:
     """Return a path as text; bytes that are no UTF-8 stay readable."""
     return inert(path.decode("utf-8", "backslashreplace"))
+
+
+def _signature(name: str, time: int) -> str:
+    return f"{name} <{_EMAIL}> {time} +0000"
 
 
 def identity(name: str, time: int) -> dict[str, str]:

@@ -82,6 +82,8 @@ class Planner:
     tip: str
     store: Store
     allow: Collection[Allowance]
+    others: Collection[str] = ()
+    """The heads of the target's other upstreams."""
 
     def refused(self) -> Rejected | None:
         """Say no to an upstream that lost what was promoted from it before."""
@@ -99,13 +101,18 @@ class Planner:
         promoted = plan.promoted_from(trailers, **names)
         if promoted is None or (promoted and promoted not in self.store.commit(last).parents):
             promoted = last  # it came as it was, by fast-forward; its message may say anything
-        if not promoted or self.store.contains(self.tip, promoted):
+        if not promoted or any(self.store.contains(tip, promoted) for tip in self.tips):
             return None  # it came from another upstream, or is still there
         if promoted == last and self._upstream_of(last) not in (None, self.upstream.name):
             return None  # so did this, and its record is all that tells
         if not self.store.merge_bases(since, self.tip):
             return self._unrelated()
         return self._no(Allowance.REWRITTEN, self._rewritten(promoted))
+
+    @property
+    def tips(self) -> tuple[str, ...]:
+        """The heads that something may have been promoted from."""
+        return (self.tip, *self.others)
 
     @cached_property
     def rollback(self) -> Rollback | None:
@@ -196,10 +203,10 @@ class Planner:
 
         `skipped` are heads of the upstream that it overtakes.
         """
-        base = self.base.commit
-        ids = [candidate, *([base] if base else [])]
-        tip, *others = self.store.commits(ids)
-        own = others[0] if others else None
+        news = news or self.store.log(self.since, candidate, limit=CANDIDATES)
+        tip, own = news.commits[0], news.base
+        if self.rollback:
+            own = self.store.commit(str(self.base.commit))
         try:
             result = self._result(tip, own)
         except Unkeepable as problem:
@@ -210,12 +217,12 @@ class Planner:
             )
         if not isinstance(result, _Result):
             return result
-        news = news or self.store.log(self.since, candidate, limit=CANDIDATES)
         told = self._told(tip, own, result, news)
         return plan.signed(dataclasses.replace(told, skipped=tuple(skipped)))
 
     def _told(self, tip: Commit, own: Commit | None, result: _Result, news: News) -> Plan:
-        changed = self.store.differences(own.tree if own else None, result.tree)
+        pairs = [(own.tree if own else None, result.tree), (tip.tree, result.tree)]
+        changed, kept = self.store.compared(pairs)
         inputs = [own, tip] if own and result.commit != tip.id else [tip]
         time, taken = plan.moment(*inputs), self.base.tags
         return Plan(
@@ -231,7 +238,7 @@ class Planner:
             commits=news.commits,
             changes=tuple(Change(d.status, shown(d.path)) for d in changed),
             overwrites=self._overwrites(tip, own, result, changed) if own else (),
-            keeps=self._keeps(tip, result),
+            keeps=self._keeps({d.path for d in kept}, tip, result),
             hotfixes=self.hotfixes(tip.id),
             tag=release.tag_of(
                 self.project.name, self.target.name, result.commit, time, taken=taken
@@ -261,8 +268,7 @@ class Planner:
             access=self._to,
         )
 
-    def _keeps(self, tip: Commit, result: _Result) -> tuple[Kept, ...]:
-        kept = {d.path for d in self.store.differences(tip.tree, result.tree)}
+    def _keeps(self, kept: set[bytes], tip: Commit, result: _Result) -> tuple[Kept, ...]:
         unexplained = kept
         if result.declared != tip.tree:
             found = self.store.differences(result.declared, result.tree)

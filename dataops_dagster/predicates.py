@@ -51,10 +51,20 @@ def verdict(
         case str(reason):
             return Verdict("predicate", State.PENDING, f"{name}: {one_line(reason)}", who)
         case Verdict(state=State(), earliest=None | datetime(tzinfo=tzinfo())):
-            reason, who = one_line(str(answer.reason)), one_line(str(answer.who))
-            return dataclasses.replace(answer, reason=reason, who=who)
+            return _inert(answer)
         case _:
             problem = (
                 f"{name} answers {one_line(repr(answer))[:_LONGEST]}, not None, text or a Verdict"
             )
             return Verdict("predicate", State.FAILED, problem, who)
+
+
+def _inert(verdict: Verdict) -> Verdict:
+    """Keep what a function says on lines of its own: it may repeat what stands in a repository."""
+    return dataclasses.replace(
+        verdict,
+        condition=one_line(verdict.condition),
+        reason=one_line(verdict.reason),
+        who=one_line(verdict.who),
+        parts=tuple(map(_inert, verdict.parts)),
+    )

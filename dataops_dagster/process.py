@@ -6,20 +6,18 @@ Never inherits our environment, never uses a shell, never leaves a process of th
 from __future__ import annotations
 
 import contextlib
+import io
 import os
-import queue
-import select
+import selectors
 import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from io import BufferedReader
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from dataops_dagster.errors import ToolError
 from dataops_dagster.text import inert
@@ -31,6 +29,7 @@ OUTPUT_LIMIT_BYTES = 64 * 1024 * 1024
 """More output than this is a broken or hostile program; what came before it is kept."""
 
 LINE_LIMIT_BYTES = 10_000
+_CHUNK_BYTES = 65_536
 _GUARD = str(Path(__file__).with_name("guard.py"))
 REDACTED = "*****"
 SHORTEST_SECRET = 4
@@ -84,9 +83,10 @@ def run(
     """Run a program to its end, or to `deadline` seconds, and end all of its process group.
 
     A file as `stdin`, read from its beginning, or as `stdout`, written where it stands, is handed to
-    the program as it is: its size does not matter then. With `on_line`, standard output and error become one stream whose inert,
-    redacted lines are handed over as they come, and the program also ends when we are killed;
-    without it both are captured apart. Raises `ToolError` when the program cannot be started.
+    the program as it is: its size does not matter then. With `on_line`, standard output and error
+    become one stream whose inert, redacted lines are handed over as they come, and the program also
+    ends when we are killed; without it both are captured apart. Raises `ToolError` when the program
+    cannot be started.
     """
     with contextlib.ExitStack() as stack:
         guarded, lifeline = list(command), tuple[int, ...]()
@@ -105,6 +105,7 @@ def run(
                 guarded,
                 cwd=cwd,
                 env=dict(env),
+                bufsize=0,
                 stdin=subprocess.PIPE if isinstance(stdin, bytes) else stdin,
                 stdout=stdout or subprocess.PIPE,
                 stderr=subprocess.STDOUT if on_line else subprocess.PIPE,
@@ -139,132 +140,134 @@ def _supervise(
     secrets: Iterable[str],
 ) -> Completed:
     stdout, stderr = bytearray(), bytearray()
-    lines: queue.Queue[tuple[str, bool]] = queue.Queue(maxsize=1000)
-    readers = []
-    if process.stdin:
-        if stdin:
-            readers.append(threading.Thread(target=_feed, args=(process.stdin, stdin)))
-        else:
-            process.stdin.close()
-    if on_line:
-        readers.append(threading.Thread(target=_split, args=(process.stdout, lines)))
-    else:
-        for stream, into in ((process.stdout, stdout), (process.stderr, stderr)):
-            if stream:
-                readers.append(threading.Thread(target=_collect, args=(stream, into)))
-    for reader in readers:
-        reader.daemon = True
-        reader.start()
-    hand_over = _handing_over(lines, on_line, secrets) if on_line else None
-    try:
-        timed_out = not _wait_for_exit(process, deadline, hand_over)
-        _end_group(process)
-        _join(readers, hand_over)
-    finally:
-        # Also on an interrupt of ours: whatever happens, the group ends with this call.
-        _end_group(process)
-        _join(readers, lambda: _discard(lines))
+    lines = _Lines(on_line, secrets) if on_line else None
+    with contextlib.closing(_Supervisor(process)) as supervisor:
+        if process.stdin and isinstance(stdin, bytes):
+            supervisor.feed(process.stdin, stdin)
+        if process.stdout:
+            supervisor.drain(process.stdout, lines.take if lines else _collector(stdout))
+        if process.stderr:
+            supervisor.drain(process.stderr, _collector(stderr))
+        timed_out = not supervisor.wait(deadline, supervisor.has_exited)
+        supervisor.end_group()
+        # Not for ever: a program that left the group may hold a pipe.
+        supervisor.wait(1.0, supervisor.has_no_pipes)
+    if lines:
+        lines.end()
     return Completed(process.returncode, bytes(stdout), bytes(stderr), timed_out)
 
 
-def _handing_over(
-    lines: queue.Queue[tuple[str, bool]], on_line: Callable[[str], None], secrets: Iterable[str]
-) -> Callable[[], None]:
-    """Return what hands waiting lines over, in the caller's thread, inert and without secrets."""
-    secrets = tuple(secrets)
-    # A piece of an unended line may end within a secret: that much waits for the next piece.
-    withheld = max(map(len, secrets), default=1) - 1
-    waiting = ""
+class _Supervisor:
+    """Looks after a program and the pipes to it, all in the caller's thread."""
 
-    def hand_over() -> None:
-        nonlocal waiting
-        while not lines.empty():
-            text, ended = lines.get()
-            text = clean(waiting + text, secrets)
-            cut = len(text) if ended else max(0, len(text) - withheld)
-            waiting = text[cut:]
-            on_line(text[:cut])
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        self._selector = selectors.PollSelector()  # takes no descriptor, so it cannot lack one
+        with contextlib.suppress(AttributeError, OSError):  # only Linux wakes us at the exit
+            self._selector.register(
+                io.FileIO(os.pidfd_open(process.pid)), selectors.EVENT_READ, lambda: False
+            )
 
-    return hand_over
+    def close(self) -> None:
+        """End the group, also on an interrupt of ours; nothing more is handed over."""
+        for key in list(self._selector.get_map().values()):
+            self._drop(key)
+        self.end_group()
 
+    def feed(self, stream: IO[bytes], data: bytes) -> None:
+        """Write `data` when the program reads, then close its input."""
+        os.set_blocking(stream.fileno(), False)
+        rest = memoryview(data)
 
-def _join(readers: Sequence[threading.Thread], meanwhile: Callable[[], None] | None) -> None:
-    """Wait for what reads the output, but not for ever: a program that left may hold the pipe."""
-    end = time.monotonic() + 1.0
-    for reader in readers:
-        while reader.is_alive() and time.monotonic() < end:
-            if meanwhile:
-                meanwhile()
-            reader.join(0.001 if meanwhile else end - time.monotonic())
-    if meanwhile:
-        meanwhile()
+        def write() -> bool:
+            nonlocal rest
+            with contextlib.suppress(BrokenPipeError):
+                rest = rest[stream.write(rest) or 0 :]
+                return bool(rest)
+            return False  # it reads no more
 
+        self._selector.register(stream, selectors.EVENT_WRITE, write)
 
-def _discard(lines: queue.Queue[tuple[str, bool]]) -> None:
-    while not lines.empty():
-        lines.get()
+    def drain(self, stream: IO[bytes], take: Callable[[bytes], None]) -> None:
+        """Hand what the program writes to `take`, as it comes."""
 
+        def read() -> bool:
+            chunk = stream.read(_CHUNK_BYTES)
+            take(chunk)
+            return bool(chunk)
 
-def _wait_for_exit(
-    process: subprocess.Popen[bytes],
-    deadline: float,
-    meanwhile: Callable[[], None] | None = None,
-) -> bool:
-    """Wait without reaping, so that the group id cannot be reused before we end the group."""
-    if meanwhile is None and hasattr(os, "pidfd_open"):
-        return _wait_for_pidfd(process.pid, deadline)
-    end, pause = time.monotonic() + deadline, 0.0005
-    while not _has_exited(process):
-        if meanwhile:
-            meanwhile()
-        left = end - time.monotonic()
-        if left <= 0:
-            return False
-        time.sleep(min(pause, left))
-        pause = min(pause * 2, 0.05)
-    return True
+        self._selector.register(stream, selectors.EVENT_READ, read)
 
+    def wait(self, seconds: float, is_over: Callable[[], bool]) -> bool:
+        """Move what comes and goes until `is_over`; False when `seconds` pass before that."""
+        end = time.monotonic() + seconds
+        while not is_over():
+            left = end - time.monotonic()
+            if left <= 0:
+                return False
+            # Where nothing wakes us at the exit: a program that closed its pipes is about to end.
+            pause = 0.001 if self.has_no_pipes() else 0.05
+            for key, _ in self._selector.select(min(left, pause)):
+                if not key.data():
+                    self._drop(key)
+        return True
 
-def _wait_for_pidfd(pid: int, deadline: float) -> bool:
-    """Wait as Linux can: woken at the exit, where looking again and again comes late."""
-    descriptor = os.pidfd_open(pid)
-    try:
-        poll = select.poll()
-        poll.register(descriptor, select.POLLIN)
-        return bool(poll.poll(deadline * 1000))
-    finally:
-        os.close(descriptor)
+    def has_no_pipes(self) -> bool:
+        """Say whether all was moved that there was to move."""
+        return not self._selector.get_map()
 
+    def has_exited(self) -> bool:
+        """Look without reaping, so that the group id cannot be reused before we end the group."""
+        how = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        return os.waitid(os.P_PID, self._process.pid, how) is not None
 
-def _has_exited(process: subprocess.Popen[bytes]) -> bool:
-    return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    def end_group(self) -> None:
+        """End the program, gently first, and all that is left of its group."""
+        if self._process.returncode is not None:
+            return  # ended and reaped before; its id may be another's now
+        if not self.has_exited():
+            self._signal(signal.SIGTERM)
+            self.wait(GRACE_SECONDS, self.has_exited)
+        self._signal(signal.SIGKILL)
+        self._process.wait()
 
+    def _signal(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, number)
 
-def _end_group(process: subprocess.Popen[bytes]) -> None:
-    if process.returncode is not None:
-        return  # ended and reaped before; its id may be another's now
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        if not _has_exited(process):
-            os.killpg(process.pid, signal.SIGTERM)
-            _wait_for_exit(process, GRACE_SECONDS)
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-
-
-def _collect(stream: BufferedReader, into: bytearray) -> None:
-    with stream:
-        while chunk := stream.read1(65536):
-            into.extend(chunk[: max(0, OUTPUT_LIMIT_BYTES - len(into))])
+    def _drop(self, key: selectors.SelectorKey) -> None:
+        self._selector.unregister(key.fileobj)
+        cast("IO[bytes]", key.fileobj).close()
 
 
-def _split(stream: IO[bytes], into: queue.Queue[tuple[str, bool]]) -> None:
-    with stream:
-        # readline's limit bounds memory when a program never ends its line.
-        while chunk := stream.readline(LINE_LIMIT_BYTES):
-            ended = chunk.endswith(b"\n") or len(chunk) < LINE_LIMIT_BYTES
-            into.put((chunk.decode("utf-8", "replace").rstrip("\r\n"), ended))
+def _collector(into: bytearray) -> Callable[[bytes], None]:
+    return lambda chunk: into.extend(chunk[: max(0, OUTPUT_LIMIT_BYTES - len(into))])
 
 
-def _feed(stream: IO[bytes], data: bytes) -> None:
-    with contextlib.suppress(BrokenPipeError), stream:
-        stream.write(data)
+class _Lines:
+    """Hands output over in lines, inert and without secrets; what never ends its line in pieces."""
+
+    def __init__(self, on_line: Callable[[str], None], secrets: Iterable[str]) -> None:
+        self._on_line, self._secrets = on_line, tuple(secrets)
+        # A piece of an unended line may end within a secret: that much waits for the next piece.
+        self._withheld = max(map(len, self._secrets), default=1) - 1
+        self._bytes, self._text = b"", ""
+
+    def take(self, chunk: bytes) -> None:
+        """Hand over the lines that end in `chunk`, the next of the output."""
+        stream, self._bytes = io.BytesIO(self._bytes + chunk), b""
+        while piece := stream.readline(LINE_LIMIT_BYTES):
+            is_ended = piece.endswith(b"\n")
+            if not is_ended and len(piece) < LINE_LIMIT_BYTES:
+                self._bytes = piece
+                return
+            text = self._text + piece.decode("utf-8", "replace").rstrip("\r\n")
+            text = clean(text, self._secrets)
+            cut = len(text) if is_ended else max(0, len(text) - self._withheld)
+            self._text = text[cut:]
+            self._on_line(text[:cut])
+
+    def end(self) -> None:
+        """Hand over what is left: the end of the output ends its line."""
+        if self._bytes or self._text:
+            self.take(b"\n")

@@ -26,6 +26,7 @@ from typing_extensions import Self
 
 _DURATION = re.compile(r"([1-9][0-9]*)\s*(s|m|h|d)")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_LONGEST = timedelta(days=36_500)  # added to any moment of ours it stays within the calendar
 
 
 def duration(value: Any) -> timedelta:
@@ -36,9 +37,12 @@ def duration(value: Any) -> timedelta:
     if match is None:
         raise ValueError("write a duration as a whole number and s, m, h or d, such as 30m")
     try:
-        return timedelta(**{_UNITS[match[2]]: int(match[1])})
+        found = timedelta(**{_UNITS[match[2]]: int(match[1])})
     except (OverflowError, ValueError):
-        raise ValueError("is longer than anybody waits") from None
+        found = timedelta.max
+    if found > _LONGEST:
+        raise ValueError("is longer than anybody waits")
+    return found
 
 
 Duration = Annotated[
@@ -73,8 +77,8 @@ _CRON_FIELDS = 5  # cronsim also takes six, with seconds first, which Dagster do
 
 def _fields_of_cron(value: str) -> int:
     try:
-        CronSim(value, datetime.now(timezone.utc))
-    except CronSimError:
+        next(CronSim(value, datetime.now(timezone.utc)))
+    except (CronSimError, StopIteration):  # StopIteration: it never comes, as on 30 February
         return 0
     return len(value.split())
 
@@ -215,15 +219,19 @@ def _time_zone(value: str) -> str:
     return value
 
 
+_YEARS = range(1970, 3000)
+
+
 def _moment(value: Any) -> datetime:
-    if isinstance(value, datetime):
-        return value
-    if isinstance(value, date):
-        return datetime.combine(value, time())
+    if isinstance(value, date) and not isinstance(value, datetime):
+        value = datetime.combine(value, time())
     try:
-        return datetime.fromisoformat(value)
+        found = value if isinstance(value, datetime) else datetime.fromisoformat(value)
     except (TypeError, ValueError):
         raise ValueError("write a date or a time, such as 2026-12-24 or 2026-12-24 18:00") from None
+    if found.year not in _YEARS:
+        raise ValueError(f"write a year from {_YEARS[0]} to {_YEARS[-1]}")
+    return found
 
 
 Cron = Annotated[str, AfterValidator(_cron), Field(examples=["0 9 * * 1-5"])]
@@ -257,8 +265,9 @@ class Period(Settings):
         return self
 
     def at(self, moment: datetime) -> datetime:
-        """Return a moment with its time zone."""
-        return moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(self.time_zone))
+        """Return a moment in UTC, where alone moments compare: a clock is put forth and back."""
+        zone = moment.tzinfo or ZoneInfo(self.time_zone)
+        return moment.replace(tzinfo=zone).astimezone(timezone.utc)
 
 
 class Approvals(Settings):

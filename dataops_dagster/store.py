@@ -58,7 +58,8 @@ _MOVED = re.compile(
 # What git says of a cache that a crash or a disk left broken, or locked by a process that is gone.
 _BROKEN = re.compile(
     r"not a git repository: |\.lock': File exists|object file \S+ is empty|is corrupt"
-    r"|bad object|unable to read (tree|sha1 file)|did not receive expected object"
+    r"|bad object|not a valid commit name|unable to read (tree|sha1 file)"
+    r"|did not receive expected object"
     r"|packfile \S+ (cannot be accessed|index unavailable)|missing (blob|tree|commit)"
     r"|could not read [0-9a-f]{40}|failed to traverse parents|cannot read commit object"
     r"|object of unexpected type|unresolved deltas left|failed to unpack tree object"
@@ -314,7 +315,8 @@ class Store(Objects):
 
     def _sweep(self) -> None:
         """Remove what a git command that failed left behind."""
-        for leftover in (self.folder / "objects" / "pack").glob("tmp_*"):
+        packs = self.folder / "objects" / "pack"
+        for leftover in (*packs.glob("tmp_*"), *packs.glob(".tmp-*")):
             leftover.unlink(missing_ok=True)
 
     def _remote(self, access: Access) -> Remote:

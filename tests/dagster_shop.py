@@ -59,11 +59,12 @@ class DagsterShop:
         """Run what a sensor asked for."""
         job = self.defs.resolve_job_def(request.job_name)
         checks = request.asset_check_keys
-        subset = job.get_subset(
-            asset_selection=set(request.asset_selection) or None,
-            asset_check_selection=None if checks is None else set(checks),
-        )
-        return subset.execute_in_process(
+        if request.asset_selection is not None:
+            job = job.get_subset(
+                asset_selection=set(request.asset_selection) or None,
+                asset_check_selection=None if checks is None else set(checks),
+            )
+        return job.execute_in_process(
             instance=self.instance,
             run_config=request.run_config,
             tags=request.tags,

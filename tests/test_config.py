@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import jsonschema
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 import dataops_dagster
 from dataops_dagster import config
 from dataops_dagster.errors import ConfigError, Problem
-from dataops_dagster.settings import Project
+from dataops_dagster.settings import FanIn, Project, Supersede, TreeRule
 from tests.conftest import SHOP
 
 SECRET = "hunter2-hunter2"
@@ -349,6 +350,219 @@ def test_a_branch_may_have_any_name_that_git_allows(tmp_path, branch):
     assert project.workspaces["dev"].branch == branch
 
 
+# --- gates ------------------------------------------------------------------------------------
+
+WHOLE_GATE = """\
+gate:
+  environment: dev
+  runs: 2
+  max_age: 7d
+  jobs: [elt, other_location:elt]
+  tested_tree: retest
+  upstreams: any
+  soak: 1h
+  windows:
+    - {cron: "0 9 * * 1-5", lasts: 8h, time_zone: Europe/Zurich}
+    - {from: 2026-12-24, to: "2026-12-24 18:00", reason: the last day}
+  freezes:
+    - {from: "2026-12-24T00:00:00+01:00", to: 2027-01-02}
+  approvals: {quorum: 2, expires: 2d, exclude_authors: false, allowed_signers: signers}
+  lint: {ignore: [duplicate-key]}
+  predicate: shop.policy:may_land
+supersede: every
+auto_rollback: true
+"""
+
+
+def whole_gate() -> str:
+    deploy = "    deploy: {platform: command, command: [sh, deploy.sh]}\n  prod:"
+    return pair(*WHOLE_GATE.splitlines()).replace("  prod:", deploy)
+
+
+def test_every_key_of_a_gate_is_read_as_it_is_written(tmp_path):
+    prod = config.load(file(tmp_path, whole_gate())).workspaces["prod"]
+    gate = prod.gate
+    assert (prod.supersede, prod.auto_rollback) == (Supersede.EVERY, True)
+    assert (gate.runs, gate.max_age, gate.soak) == (2, timedelta(days=7), timedelta(hours=1))
+    assert (gate.tested_tree, gate.upstreams) == (TreeRule.RETEST, FanIn.ANY)
+    assert gate.jobs == ("elt", "other_location:elt")
+    office, last_day = gate.windows
+    assert (office.cron, office.lasts) == ("0 9 * * 1-5", timedelta(hours=8))
+    assert last_day.at(last_day.begin) == datetime(2026, 12, 24, tzinfo=timezone.utc)
+    assert last_day.at(last_day.end) == datetime(2026, 12, 24, 18, tzinfo=timezone.utc)
+    (freeze,) = gate.freezes
+    assert freeze.at(freeze.begin) == datetime(2026, 12, 23, 23, tzinfo=timezone.utc)
+    assert gate.approvals.allowed_signers == str(tmp_path / "signers")
+    assert gate.lint.ignore == ("duplicate-key",)
+
+
+BOTH_OR_NEITHER = "say from and to, or cron and lasts"
+NO_DURATION = "write a duration as a whole number and s, m, h or d"
+NO_MOMENT = "write a date or a time"
+
+
+@pytest.mark.parametrize(
+    ("period", "below", "problem", "hint"),
+    [
+        ("{cron: 0 9 * * *, lasts: 8h, colour: 1}", ".colour", "unknown key", "known keys here:"),
+        ("{cron: 0 9 * * *, last: 8h}", ".last", "is an unknown key", "did you mean lasts?"),
+        ("{begin: 2026-01-01, to: 2026-01-02}", ".begin", "is an unknown key", "cron, from, lasts"),
+        ("{cron: 0 9 * * *, lasts: 8h, from: 2026-01-01}", "", BOTH_OR_NEITHER, "schema"),
+        ("{from: 2026-01-01}", "", BOTH_OR_NEITHER, "schema"),
+        ("{cron: 0 9 * * *}", "", BOTH_OR_NEITHER, "schema"),
+        ("{from: 2026-01-01, lasts: 1h}", "", BOTH_OR_NEITHER, "schema"),
+        ("{}", "", BOTH_OR_NEITHER, "schema"),
+        ("7", "", "should be a mapping", "write its keys below it"),
+        ("{from: 2026-01-02, to: 2026-01-01}", "", "is over before it begins", "schema"),
+        ("{from: 2026-01-02, to: 2026-01-02}", "", "is over before it begins", "schema"),
+        (
+            "{from: 2026-01-01 12:00, to: '2026-01-01T12:30+01:00'}",
+            "",
+            "is over before it begins",
+            "schema",
+        ),
+        (
+            "{from: 2026-03-29 02:30, to: 2026-03-29 03:15, time_zone: Europe/Zurich}",
+            "",
+            "is over before it begins",
+            "schema",
+        ),
+        ("{from: soon, to: 2026-01-01}", ".from", NO_MOMENT, "schema"),
+        ("{from: 2026-01-01, to: 18:00}", ".to", NO_MOMENT, "schema"),
+        ("{from: 2026-01-01, to: 9999-12-31}", ".to", "a year from 1970 to 2999", "schema"),
+        ("{cron: 0 9 * *, lasts: 1h}", ".cron", "is no five-field cron schedule", "schema"),
+        ("{cron: 0 0 30 2 *, lasts: 1h}", ".cron", "is no five-field cron schedule", "schema"),
+        ("{cron: 0 0 LW * */6, lasts: 1h}", ".cron", "is no five-field cron schedule", "schema"),
+        ("{cron: change, lasts: 1h}", ".cron", "is no five-field cron schedule", "schema"),
+        ("{cron: 0 9 * * *, lasts: 0m}", ".lasts", NO_DURATION, "schema"),
+        ("{cron: 0 9 * * *, lasts: 99999d}", ".lasts", "longer than anybody waits", "schema"),
+        (
+            "{cron: 0 9 * * *, lasts: 1h, time_zone: Europe/Zurch}",
+            ".time_zone",
+            "no time",
+            "schema",
+        ),
+        ("{cron: 0 9 * * *, lasts: 1h, time_zone: Europe}", ".time_zone", "no time zone", "schema"),
+        ("{cron: 0 9 * * *, lasts: 1h, time_zone: ../UTC}", ".time_zone", "no time zone", "schema"),
+        ("{cron: 0 9 * * *, lasts: 1h, time_zone: 1}", ".time_zone", "should be text", "quote it"),
+        ("{cron: 0 9 * * *, lasts: 1h, reason: ''}", ".reason", "is empty", "leave the key out"),
+    ],
+)
+def test_a_mistake_in_a_period_is_told_with_its_line_and_its_number(
+    tmp_path, period, below, problem, hint
+):
+    good = "{cron: 0 9 * * *, lasts: 1h}"
+    for key in ("windows", "freezes"):
+        found = only(tmp_path, pair("gate:", f"  {key}:", f"    - {good}", f"    - {period}"))
+        assert found.where == place(tmp_path, 14, f"workspaces.prod.gate.{key}.1{below}")
+        assert problem in found.problem
+        assert hint in found.hint
+
+
+@pytest.mark.parametrize(
+    ("line", "keys", "problem", "hint"),
+    [
+        ("gate: 7", "gate", "should be a mapping", "write its keys below it"),
+        ("gate: {windows: {cron: x}}", "gate.windows", "should be a list", "one item a line"),
+        ("gate: {freezes: 7}", "gate.freezes", "should be a list", "one item a line"),
+        ("gate: {window: []}", "gate.window", "is an unknown key", "did you mean windows?"),
+        ("gate: {runs: -1}", "gate.runs", "greater than or equal to 0", "schema"),
+        ("gate: {runs: 11}", "gate.runs", "less than or equal to 10", "schema"),
+        ("gate: {runs: 1.5}", "gate.runs", "valid integer", "schema"),
+        ("gate: {runs: yes}", "gate.runs", "valid integer", "schema"),
+        ("gate: {max_age: 7}", "gate.max_age", NO_DURATION, "schema"),
+        ("gate: {soak: 0m}", "gate.soak", NO_DURATION, "schema"),
+        ("gate: {soak: 36501d}", "gate.soak", "is longer than anybody waits", "schema"),
+        ("gate: {tested_tree: sme}", "gate.tested_tree", "'same', 'explained', 'retest'", "schema"),
+        ("gate: {upstreams: some}", "gate.upstreams", "'all' or 'any'", "schema"),
+        ("gate: {approvals: true}", "gate.approvals", "should be a mapping", "write its keys"),
+        ("gate: {approvals: {quorum: 0}}", "gate.approvals.quorum", "equal to 1", "schema"),
+        ("gate: {approvals: {quorum: 21}}", "gate.approvals.quorum", "equal to 20", "schema"),
+        ("gate: {approvals: {quorm: 2}}", "gate.approvals.quorm", "unknown key", "mean quorum?"),
+        ("gate: {approvals: {expires: soon}}", "gate.approvals.expires", NO_DURATION, "schema"),
+        (
+            "gate: {approvals: {exclude_authors: 1}}",
+            "gate.approvals.exclude_authors",
+            "should be true or false",
+            "unquoted",
+        ),
+        (
+            "gate: {approvals: {allowed_signers: ''}}",
+            "gate.approvals.allowed_signers",
+            "is empty",
+            "leave the key out",
+        ),
+        ("gate: {lint: true}", "gate.lint", "should be a mapping", "write its keys below it"),
+        ("gate: {lint: {rules: [yaml]}}", "gate.lint.rules", "is an unknown key", "here: ignore"),
+        ("gate: {lint: {ignore: yaml}}", "gate.lint.ignore", "should be a list", "one item a line"),
+        (
+            "gate: {lint: {ignore: [yaml, yml]}}",
+            "gate.lint.ignore",
+            "there is no rule yml",
+            "name one of conflict-marker, yaml, duplicate-key",
+        ),
+        ("gate: {predicate: 7}", "gate.predicate", "should be text", "quote it"),
+        (
+            "gate: {predicate: shop.policy.may_land}",
+            "gate.predicate",
+            "characters that are not allowed",
+            "module:function",
+        ),
+        ("gate: {jobs: elt}", "gate.jobs", "should be a list", "one item a line"),
+        (
+            "gate: {jobs: [e l t]}",
+            "gate.jobs.0",
+            "characters that are not allowed",
+            "name a job as JOB, or LOCATION:JOB",
+        ),
+        (
+            "gate: {jobs: [elt]}",
+            "gate.jobs",
+            "nobody can say at which commit of dev they ran",
+            "say under workspaces.dev.deploy",
+        ),
+        (
+            "gate: {environment: prod}",
+            "gate.environment",
+            "dev is never run in environment prod",
+            "name its environment, dev",
+        ),
+        ("supersede: newest", "supersede", "'latest' or 'every'", "schema"),
+        ("auto_rollback: 1", "auto_rollback", "should be true or false", "unquoted"),
+    ],
+)
+def test_a_mistake_in_a_gate_is_told_with_its_place_and_a_hint(tmp_path, line, keys, problem, hint):
+    found = only(tmp_path, pair(line))
+    assert found.where == place(tmp_path, 11, f"workspaces.prod.{keys}")
+    assert problem in found.problem
+    assert hint in found.hint
+
+
+@pytest.mark.parametrize(
+    "line", ["environment: dev", "max_age: 1h", "jobs: [elt]", "tested_tree: same", "soak: 1h"]
+)
+def test_what_is_said_of_runs_needs_a_run(tmp_path, line):
+    problem = only(tmp_path, pair("gate:", "  runs: 0", f"  {line}"))
+    key = line.split(":")[0]
+    assert problem == Problem(
+        place(tmp_path, 13, f"workspaces.prod.gate.{key}"),
+        "has no meaning where runs is 0",
+        "remove it, or ask for a run",
+    )
+
+
+def test_a_gate_that_asks_for_no_run_needs_none(tmp_path):
+    text = pair("gate: {runs: 0}").replace("run: {platform: command", "deploy: {platform: command")
+    assert config.load(file(tmp_path, text)).workspaces["prod"].gate.runs == 0
+
+
+def test_a_retest_needs_a_run_of_the_first_upstream(tmp_path):
+    text = pair("gate: {tested_tree: retest, jobs: [elt]}").replace("    run:", "    deploy:")
+    problem = only(tmp_path, text)
+    assert problem.where == place(tmp_path, 11, "workspaces.prod.gate.tested_tree")
+    assert problem.hint == "say under workspaces.dev.run what a run is"
+
+
 # --- repositories -----------------------------------------------------------------------------
 
 
@@ -510,6 +724,64 @@ def test_a_workspace_that_is_its_own_upstream_is_a_cycle(tmp_path):
     assert only(tmp_path, dev("upstream: dev")).problem == "is part of a cycle"
 
 
+REVIEW = (
+    "  review: {repository: https://example.com/review, environment: dev,"
+    " run: {platform: command, command: [x]}}\n"
+)
+
+
+def test_several_upstreams_keep_their_order(tmp_path):
+    text = pair(upstream="[review, dev]") + REVIEW
+    project = config.load(file(tmp_path, text))
+    prod = project.workspaces["prod"]
+    assert [w.name for w in project.upstreams_of(prod)] == ["review", "dev"]
+    assert project.targets_of(project.workspaces["dev"]) == (prod,)
+
+
+@pytest.mark.parametrize(
+    ("upstream", "keys", "problem", "hint"),
+    [
+        ("[dev, dve]", "", "there is no workspace dve", "did you mean dev?"),
+        ("[dev, dev]", "", "names a workspace twice", "name each once"),
+        ("[dev, 7]", ".1", "should be text", "quote it"),
+        ("[dev, [prod]]", ".1", "should be text", "quote it"),
+        ("[dev, a-b]", ".1", "has characters that are not allowed", "letters and digits"),
+        ("{dev: 1}", "", "should be a list", "write [first, second]"),
+        ("[dev, prod]", "", "is part of a cycle", "remove an upstream"),
+    ],
+)
+def test_each_of_several_upstreams_is_looked_at(tmp_path, upstream, keys, problem, hint):
+    found = only(tmp_path, pair(upstream=upstream))
+    assert found.where == place(tmp_path, 10, f"workspaces.prod.upstream{keys}")
+    assert problem in found.problem
+    assert hint in found.hint
+
+
+def test_a_cycle_through_a_second_upstream_is_told_at_each_of_its_workspaces(tmp_path):
+    text = pair(upstream="[dev, review]") + REVIEW.replace(
+        "environment", "upstream: prod, environment"
+    )
+    problems = mistakes(file(tmp_path, text))
+    assert [(p.where, p.problem) for p in problems] == [
+        (place(tmp_path, 10, "workspaces.prod.upstream"), "is part of a cycle"),
+        (place(tmp_path, 11, "workspaces.review.upstream"), "is part of a cycle"),
+    ]
+
+
+def test_each_upstream_that_a_gate_asks_needs_a_run(tmp_path):
+    review = REVIEW.replace(", run: {platform: command, command: [x]}", "")
+    problem = only(tmp_path, pair("gate: {}", upstream="[dev, review]") + review)
+    assert problem.where == place(tmp_path, 11, "workspaces.prod.gate")
+    assert problem.problem == "no run of review can ever pass it"
+
+
+@pytest.mark.parametrize("upstream", ["~", "[]"])
+def test_what_concerns_promotion_needs_an_upstream_also_where_the_key_is_there(tmp_path, upstream):
+    problem = only(tmp_path, pair("gate: {}", upstream=upstream))
+    assert problem.where == place(tmp_path, 11, "workspaces.prod.gate")
+    assert "add upstream" in problem.hint
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [
@@ -553,7 +825,13 @@ def test_a_gate_needs_an_upstream_with_a_run(tmp_path):
     assert "workspaces.dev.run" in problem.hint
 
 
-@pytest.mark.parametrize("line", ["gate: {}", "promote: change", 'promote: "0 6 * * *"'])
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("gate: {}", "promote: change", 'promote: "0 6 * * *"', "supersede: every"),
+        "auto_rollback: true",
+    ],
+)
 def test_what_concerns_promotion_needs_an_upstream(tmp_path, line):
     problem = only(tmp_path, dev(line))
     assert problem.where == place(tmp_path, 6, f"workspaces.dev.{line.split(':')[0]}")
@@ -658,6 +936,17 @@ def test_the_schema_is_valid_and_accepts_the_demo():
     jsonschema.validate(demo, schema, cls=jsonschema.Draft202012Validator)
 
 
+@pytest.mark.parametrize("upstream", ["dev", "[dev]", "~"])
+def test_the_schema_accepts_every_key_of_a_gate_and_one_upstream_or_a_list(upstream):
+    text = whole_gate().replace("upstream: dev", f"upstream: {upstream}")
+    # An editor reads a date as text.
+    data = yaml.load(text, Loader=yaml.BaseLoader)["workspaces"]["prod"]["gate"]
+    periods = {key: data[key] for key in ("windows", "freezes")}
+    whole = yaml.safe_load(text)
+    whole["workspaces"]["prod"]["gate"] |= periods
+    jsonschema.validate(whole, config.schema(), cls=jsonschema.Draft202012Validator)
+
+
 def test_the_demos_configuration_is_well_formed(tmp_path):
     text = (PACKAGE / "demo" / "dataops.yaml").read_text()
     assert config.load(file(tmp_path, text)).name == "shop"
@@ -672,6 +961,14 @@ def test_the_demos_configuration_is_well_formed(tmp_path):
         dev("run: {platform: dbt}"),
         dev().replace("  dev:", "  dev:\n    upstream: a__b"),
         dev().replace("environment: dev", "environment: -x"),
+        pair("gate: {windows: [{cron: 0 9 * * *, lasts: soon}]}"),
+        pair("gate: {freezes: [{colour: red}]}"),
+        pair("gate: {approvals: {quorum: 0}}"),
+        pair("gate: {tested_tree: sme}"),
+        pair("gate: {runs: 11}"),
+        pair("gate: {predicate: shop.policy.may_land}"),
+        pair("supersede: newest"),
+        pair(upstream="[dev, a__b]"),
     ],
 )
 def test_an_editor_with_the_schema_sees_mistakes_too(text):

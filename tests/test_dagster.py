@@ -10,7 +10,8 @@ import pytest
 
 from dataops_dagster.heads import look_up_all
 from dataops_dagster.orchestration import naming, records
-from dataops_dagster.orchestration.requests import ATTEMPTS, Observer
+from dataops_dagster.orchestration.asking import ATTEMPTS
+from dataops_dagster.orchestration.requests import Observer
 from tests.conftest import SHOP, Shop, make_shop
 from tests.dagster_shop import DagsterShop
 from tests.repositories import git

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import runpy
 import shlex
+import sys
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
 
@@ -14,10 +17,17 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from dataops_dagster import build_dataops_definitions, config, git
+from dataops_dagster import build_dataops_definitions, clock, config, git
 from dataops_dagster.cli import main
+from dataops_dagster.cli.session import Session
 from dataops_dagster.errors import ConfigError
-from tests.conftest import Shop
+from dataops_dagster.gate import lint
+from dataops_dagster.model import Decision, DecisionKind
+from dataops_dagster.orchestration import assets, checks, decisions, ops
+from dataops_dagster.settings import Workspace
+from tests import repositories
+from tests.conftest import NOW, PROJECT_FILES, SHOP, Shop, make_shop
+from tests.repositories import make_workspace
 
 ROOT = Path(__file__).parent.parent
 DEMO = ROOT / "dataops_dagster" / "demo"
@@ -102,10 +112,11 @@ def test_a_run_configuration_that_is_shown_is_one(demo, tmp_path, block):
     shown = yaml.safe_load(block.text)
     (op,) = shown["ops"]
     verb = op.partition("__")[0]
-    job = demo.resolve_job_def(f"{verb}_shop" if verb in ("run", "deploy") else "promote_shop")
+    job = demo.resolve_job_def("promote_shop" if op == "shop__prod" else f"{verb}_shop")
     assert dg.validate_run_config(job, shown)
-    named = shown["ops"][op].get("config", {}).get("commits", {})
-    assert set(named) <= set(config.load(tmp_path / "dataops.yaml").workspaces)
+    said = shown["ops"][op].get("config", {})
+    named = {*said.get("commits", {}), *said.get("retests", {}), said.get("target", "prod")}
+    assert named <= set(config.load(tmp_path / "dataops.yaml").workspaces)
 
 
 def test_the_settings_of_an_instance_that_are_shown_are_those_of_the_demo():
@@ -118,7 +129,7 @@ def test_the_code_location_that_is_shown_is_the_one_in_this_folder():
     assert yaml.safe_load(block.text) == yaml.safe_load((ROOT / "workspace.yaml").read_text())
 
 
-@pytest.mark.parametrize("block", blocks("python"), ids=str)
+@pytest.mark.parametrize("block", blocks("python", "from pathlib"), ids=str)
 def test_a_program_that_is_shown_runs(tmp_path, monkeypatch, block):
     demo_configuration(tmp_path)
     monkeypatch.chdir(tmp_path)
@@ -126,6 +137,117 @@ def test_a_program_that_is_shown_runs(tmp_path, monkeypatch, block):
     script.write_text(block.text)
     made = runpy.run_path(str(script))
     dg.Definitions.validate_loadable(made["defs"])
+
+
+# --- a gate -----------------------------------------------------------------------------------
+
+PARTS = [b for b in blocks("yaml") if b.text.partition(":")[0] in Workspace.model_fields]
+"""Examples that are a part of what stands under a workspace."""
+
+EU = """\
+  eu:
+    repository: eu.git
+    environment: eu
+    upstream: dev
+    run: {platform: command, command: [sh, run.sh]}
+"""
+
+
+def with_part(block: Block) -> str:
+    """Return the shop's configuration, with an example put in where production stands."""
+    told = yaml.safe_load(SHOP + EU)
+    told["workspaces"]["staging"]["deploy"] = {"platform": "command", "command": ["true"]}
+    prod, part = told["workspaces"]["prod"], yaml.safe_load(block.text)
+    if "credential" in part:
+        told["protocols"].append("https")
+        prod["repository"] = "https://git.example.com/shop/prod.git"
+    prod.update(part)
+    return yaml.safe_dump(told, sort_keys=False)
+
+
+@pytest.mark.parametrize("block", PARTS, ids=str)
+def test_a_part_of_a_configuration_that_is_shown_loads(tmp_path, block):
+    path = tmp_path / "dataops.yaml"
+    path.write_text(with_part(block))
+    assert config.load(path).targets
+
+
+def is_followed_by_a_tree(block: Block) -> bool:
+    after = [b for b in BLOCKS if b.page == block.page and b.number == block.number + 1]
+    return bool(after) and bool(re.match(r" *(prod: not yet|passed|waits|closed)", after[0].text))
+
+
+@pytest.fixture
+def story(tmp_path, monkeypatch) -> Shop:
+    """The shop as docs/gate.md tells of it; git's dates are fixed, so that its ids are, too."""
+    for role in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setitem(repositories.ENVIRONMENT, f"GIT_{role}_DATE", "2026-11-20T08:00:00Z")
+    shop = make_shop(tmp_path, SHOP + EU)
+    make_workspace(tmp_path, "eu")
+    shop.dev.commit(PROJECT_FILES, "Initial commit")
+    shop.promote("staging")
+    shop.prove(shop.staging)
+    shop.promote("prod")
+    shop.prod.commit(
+        {"pipeline.yml": "source: users\ntarget: lake\n", "grants.sql": "grant select\n"},
+        "Load into the lake",
+    )
+    shop.dev.commit(
+        {"pipeline.yml": "source: users\ntarget: vault\n", "users.yml": "id: 1\nid: 2\n"},
+        "Load into the vault",
+    )
+    shop.promote("staging")
+    shop.promote("eu")
+    shop.prove(shop.staging)
+    shop.book.decided = [decision(DecisionKind.HOLD, "bo", "books are closed", id="9c41d2be77f0")]
+    monkeypatch.setattr(Session, "book", shop.book)
+    monkeypatch.setattr(clock, "now", lambda: NOW + timedelta(hours=1))
+    monkeypatch.setenv("DATAOPS_CONFIG", str(tmp_path / "dataops.yaml"))
+    monkeypatch.setenv("COLUMNS", "1000")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "policy", raising=False)
+    return shop
+
+
+def decision(kind: DecisionKind, by: str, reason: str, **more: str) -> Decision:
+    told = {"id": "run-9", **more}
+    return Decision(kind=kind, target="prod", by=by, reason=reason, time=NOW, **told)
+
+
+@pytest.mark.parametrize("block", [b for b in PARTS if is_followed_by_a_tree(b)], ids=str)
+def test_a_gate_that_is_shown_says_what_is_shown(story: Shop, block):
+    shown = answer_after(block).splitlines()
+    (story.root / "dataops.yaml").write_text(with_part(block))
+    (policy,) = blocks("python", "# policy.py\n")
+    (story.root / "policy.py").write_text(policy.text)
+    if "rejected" in answer_after(block):
+        named = {"commit": story.staging.head, "tree": story.staging.tree(), "id": "5d20c6f1a39e"}
+        story.book.decided.append(decision(DecisionKind.REJECT, "ada", "doubles orders", **named))
+    plan = run("dataops --json plan prod")
+    assert plan.exit_code == 0, plan.output
+    if "1 of 2" in answer_after(block):
+        digest = re.search(r"sha256:[0-9a-f]{64}", plan.stdout)
+        assert digest
+        approved = decision(DecisionKind.APPROVE, "ada", "", plan=digest[0])
+        story.book.decided.append(approved)
+    told = run("dataops why prod").output.splitlines()
+    if shown[0] == "prod: not yet":
+        assert told == shown
+    else:
+        assert {line.strip() for line in shown} <= {line.strip() for line in told}, told
+
+
+def test_the_predicate_that_is_shown_agrees_when_nothing_is_in_its_way(story: Shop, tmp_path):
+    (policy,) = blocks("python", "# policy.py\n")
+    (tmp_path / "policy.py").write_text(policy.text)
+    may_land = runpy.run_path(str(tmp_path / "policy.py"))["may_land"]
+    plan = story.consider("prod").plan
+    assert plan
+    assert may_land(plan, (), NOW)
+    assert may_land(dataclasses.replace(plan, changes=()), (), NOW) is None
+
+
+# --- commands ---------------------------------------------------------------------------------
 
 
 def is_ours(block: Block) -> bool:
@@ -245,7 +367,34 @@ def test_every_key_of_the_configuration_is_explained():
         assert set(parts[name]["properties"]) <= told
     for name in ("Gate", "Merge"):
         assert {f"{name.lower()}.{key}" for key in parts[name]["properties"]} <= told
+    for name in ("Approvals", "Lint"):
+        assert {f"gate.{name.lower()}.{key}" for key in parts[name]["properties"]} <= told
+    assert set(parts["Period"]["properties"]) <= told
     assert {f"automation.{key}" for key in parts["Automation"]["properties"]} <= told
+
+
+def test_every_condition_of_a_gate_is_explained():
+    known = set()
+    for path in (ROOT / "dataops_dagster").rglob("*.py"):
+        known |= set(re.findall(r"(?:Verdict|all_of|any_of)\(\s*\"([a-z ]+)\"", path.read_text()))
+    assert "evidence" in known
+    assert known - {"rollback"} <= first_cells("gate.md")  # a rollback asks no gate
+
+
+def test_every_rule_of_the_linter_is_explained():
+    assert set(lint.RULES) <= first_cells("gate.md")
+
+
+def test_every_field_of_a_run_configuration_is_explained():
+    told = first_cells("dagster.md")
+    for fields in (
+        ops.PromoteConfig,
+        checks.RunConfig,
+        assets.DeployConfig,
+        decisions.DecideConfig,
+        decisions.RollbackConfig,
+    ):
+        assert set(fields.model_fields) <= told
 
 
 def test_every_command_and_option_is_explained():
@@ -273,7 +422,7 @@ def test_every_metadata_key_is_explained():
 
 def test_every_module_is_in_the_architecture():
     package = ROOT / "dataops_dagster"
-    folders = (package, package / "orchestration", package / "remotes")
+    folders = (package, *(package / name for name in ("orchestration", "gate", "remotes")))
     modules = [module for folder in folders for module in folder.glob("*.py")]
     told = {Path(word).name for word in first_cells("architecture.md")}
     assert {path.name for path in modules if path.name != "__init__.py"} <= told

@@ -19,6 +19,7 @@ from dataops_dagster.errors import ConfigError, ToolError
 from dataops_dagster.git import LOOKUP_SECONDS, Access, version
 from dataops_dagster.heads import look_up
 from dataops_dagster.model import Promoted, Raced
+from dataops_dagster.objects import News, identity
 from dataops_dagster.remotes import Remote
 from dataops_dagster.store import Store
 from tests.conftest import NOW, SHOP, Shop
@@ -470,6 +471,83 @@ def test_the_version_of_git_is_told():
     assert version().startswith("git version ")
 
 
+@pytest.mark.parametrize("limit", [1, 2, 3, 9])
+@pytest.mark.parametrize("beside", [False, True], ids=["a parent", "beside"])
+def test_what_is_new_is_listed_together_with_what_lacks_it(upstream, store, limit, beside):
+    first = base = upstream.head
+    made = [upstream.commit({"a.txt": f"{i}\n"}, f"Change {i}") for i in range(3)][::-1]
+    store.fetch(access(upstream), "main", made[0])
+    if beside:
+        tree = store.commit(first).tree
+        base = store.write_commit(tree, [first], "Own", name="us", time=2_000_000_000)
+    news = store.log(base, made[0], limit=limit)
+    assert news.base == store.commit(base)
+    assert (news.count, [c.id for c in news.commits]) == (3, made[:limit])
+    assert store.log(base, base, limit=limit) == News(news.base, 0, ())
+    everything = store.log(None, made[0], limit=limit)
+    assert (everything.base, everything.count) == (None, 4)
+    assert [c.id for c in everything.commits] == [*made, first][:limit]
+
+
+def test_pairs_of_trees_are_compared_each_for_itself(upstream, store):
+    first, second = upstream.head, upstream.commit({"new\nline": "x\n", "a.txt": None})
+    store.fetch(access(upstream), "main", second)
+    one, other = (store.commit(commit).tree for commit in (first, second))
+    pairs = [(one, one), (None, one), (one, other), (other, other)]
+    told = [[(d.status, d.path) for d in found] for found in store.compared(pairs)]
+    assert told == [[], [("A", b"a.txt")], [("D", b"a.txt"), ("A", b"new\nline")], []]
+    assert store.compared([]) == []
+
+
+@pytest.mark.parametrize("turn", [1, -1])
+def test_a_tree_that_is_missing_is_not_taken_for_one_that_is_equal(upstream, store, turn):
+    store.fetch(access(upstream), "main", upstream.head)
+    before, after = (store.commit(upstream.head).tree, "1" * 40)[::turn]
+    with pytest.raises(ToolError, match="bad object 1111") as caught:
+        store.compared([(before, before), (before, after)])
+    assert caught.value.retryable
+
+
+MESSAGE = "Promote dev to staging\n\nProject: Käse\n"
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_a_commit_of_ours_is_the_one_that_git_makes(upstream, store, count):
+    parents = [upstream.head, upstream.commit({"a.txt": "b\n"})][:count]
+    store.fetch(access(upstream), "main", upstream.head)
+    tree = store.commit(upstream.head).tree
+    made = store.write_commit(tree, parents, MESSAGE, name="us (shop)", time=7)
+    options = [word for parent in parents for word in ("-p", parent)]
+    env = identity("us (shop)", 7)
+    assert made == store.text("commit-tree", tree, *options, stdin=MESSAGE.encode(), env=env)
+
+
+def test_a_tag_of_ours_is_the_one_that_git_makes(upstream, store):
+    store.fetch(access(upstream), "main", upstream.head)
+    tag = store.write_tag("dataops/a", upstream.head, MESSAGE, name="us (shop)", time=7)
+    text = store.git("cat-file", "tag", tag).stdout
+    assert tag == store.text("mktag", "--strict", stdin=text)
+    assert text.decode().endswith(f"\ntagger us (shop) <dataops@localhost> 7 +0000\n\n{MESSAGE}")
+
+
+@pytest.mark.parametrize("data", [b"", b"a\0b\r\n", os.urandom(200_000)])
+def test_a_file_of_ours_is_the_one_that_git_writes(upstream, store, data):
+    store.fetch(access(upstream), "main", upstream.head)
+    blob = store.write_blob(data)
+    assert blob == store.text("hash-object", "--stdin", stdin=data) == store.write_blob(data)
+    assert store.read(blob) == data
+    assert all(path.is_dir() for path in (store.folder / "objects").iterdir())
+
+
+def test_what_cannot_be_written_heals_as_what_cannot_be_read(upstream, store):
+    store.fetch(access(upstream), "main", upstream.head)
+    shutil.rmtree(store.folder / "objects")
+    with pytest.raises(ToolError, match="not a git repository") as caught:
+        store.write_blob(b"x")
+    assert caught.value.retryable
+    assert store.read(store.write_blob(b"x")) == b"x"
+
+
 # --- the cache --------------------------------------------------------------------------------
 
 
@@ -621,7 +699,7 @@ def test_the_password_stands_on_no_command_line_and_on_no_disk(web: Web):
     web.answer()
     logged = contents(web.log)
     assert (b"push" in logged) != web.server.v2  # an old server is left to git's own commands
-    assert b"commit-tree" in logged
+    assert b"merge-tree" in logged
     assert PASSWORD.encode() not in logged
     cached = contents(web.shop.root / "cache")
     assert PASSWORD.encode() not in cached
@@ -637,7 +715,7 @@ def test_only_a_git_that_reaches_the_server_gets_the_password(web: Web, tmp_path
     everybody = {p.name.split(".")[0] for p in seen.iterdir()}
     # Whoever reaches the server, or works on contents that the cache may have to ask for.
     assert knowing >= ({"merge-tree"} if web.server.v2 else {"ls-remote", "fetch", "push"})
-    assert not knowing & {"cat-file", "rev-list", "log", "commit-tree", "mktag", "update-ref"}
+    assert not knowing & {"cat-file", "rev-list", "log", "update-ref"}
     assert len(everybody - knowing) > 3
 
 

@@ -181,6 +181,14 @@ def test_what_left_the_group_and_holds_the_output_neither_holds_us_nor_hides_the
     assert done == process.Completed(0, b"said\n", b"", timed_out=False)
 
 
+def test_the_exit_is_found_where_nothing_wakes_us_at_it(monkeypatch):
+    monkeypatch.delattr(os, "pidfd_open", raising=False)
+    before = time.monotonic()
+    assert sh("exec >&- 2>&-; sleep 0.2; exit 7").code == 7
+    assert sh("sleep 60", deadline=0.3).timed_out
+    assert time.monotonic() - before < 5.0
+
+
 # --- the output -------------------------------------------------------------------------------
 
 
@@ -194,6 +202,12 @@ def test_a_line_without_an_end_is_handed_over_in_pieces():
     lines: list[str] = []
     sh("head -c 25000 /dev/zero | tr '\\0' x", on_line=lines.append)
     assert [len(line) for line in lines] == [10_000, 10_000, 5_000]
+
+
+def test_a_line_that_the_end_of_the_output_ends_is_handed_over_whole():
+    lines: list[str] = []
+    sh("head -c 10000 /dev/zero | tr '\\0' x", on_line=lines.append, secrets=["hunter2"])
+    assert "".join(lines) == "x" * 10_000
 
 
 def test_a_flood_of_lines_is_handed_over_whole_and_in_order():

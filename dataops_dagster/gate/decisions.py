@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
@@ -35,24 +36,23 @@ def hold_verdict(decisions: Sequence[Decision], now: datetime) -> Verdict | None
         f" {hold.reason} (hold {hold.id[:12]})"
         for hold in holds
     )
-    target = holds[0].target
     return Verdict(
         "hold",
         State.PENDING,
         "; ".join(told),
-        f"{', '.join(dict.fromkeys(h.by for h in holds))}: dataops lift {target} {holds[0].id[:12]}",
+        "; ".join(f"{hold.by}: dataops lift {hold.target} {hold.id[:12]}" for hold in holds),
         max(ends) if all(ends) else None,  # type: ignore[type-var]  # no None is left
     )
 
 
-def rejected_verdict(commit: str, tree: str, decisions: Sequence[Decision]) -> Verdict | None:
+def rejected_verdict(
+    commit: str, tree: str, decisions: Sequence[Decision], *, now: datetime
+) -> Verdict | None:
     """Say whether a commit, or its tree under any commit, was rejected; None when it was not."""
-    lifted = {d.lifts for d in decisions if d.kind is DecisionKind.LIFT}
-    for rejection in decisions:
-        if rejection.kind is not DecisionKind.REJECT or rejection.id in lifted:
-            continue
-        if commit == rejection.commit or (tree and tree == rejection.tree):
-            what = f"the commit {commit[:12]}" if commit == rejection.commit else "its very tree"
+    for rejection in in_force(decisions, DecisionKind.REJECT, now):
+        is_commit = bool(commit) and commit == rejection.commit
+        if is_commit or (tree and tree == rejection.tree):
+            what = f"the commit {commit[:12]}" if is_commit else "its very tree"
             return Verdict(
                 "rejected",
                 State.FAILED,
@@ -75,7 +75,7 @@ def approvers(
     `authors` are names and addresses of who wrote the plan's commits.
     """
     wrote = {_same(author) for author in authors} if rule.exclude_authors else set()
-    found: dict[str, datetime] = {}
+    found: dict[str, tuple[str, datetime]] = {}
     others = []
     for approval in decisions:
         if approval.kind is not DecisionKind.APPROVE or approval.plan != plan.digest:
@@ -90,9 +90,9 @@ def approvers(
         elif now >= until:
             others.append(f"{approval.by}'s expired at {moment(until)}")
         else:
-            found[approval.by] = max(until, found.get(approval.by, until))
-    unique = {_same(by): by for by in found}
-    return {by: found[by] for by in unique.values()}, list(dict.fromkeys(others))
+            by, known = found.get(_same(approval.by), (approval.by, until))
+            found[_same(by)] = by, max(until, known)
+    return dict(found.values()), list(dict.fromkeys(others))
 
 
 def approvals_verdict(
@@ -117,4 +117,4 @@ def approvals_verdict(
 
 
 def _same(name: str) -> str:
-    return " ".join(name.casefold().split())
+    return " ".join(unicodedata.normalize("NFKC", name).casefold().split())

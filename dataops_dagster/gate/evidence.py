@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 
 from dataops_dagster.gate.decisions import SKEW, rejected_verdict
 from dataops_dagster.gate.verdicts import all_of, is_open
@@ -34,7 +34,10 @@ class Witness:
 
 @dataclass(frozen=True)
 class Choice:
-    """The candidate that passes, if one does, and the verdicts on it, or on the nearest to it."""
+    """The candidate that passes, or is proven and waits for something else, and what is said of it.
+
+    Without one the verdicts are those on the newest.
+    """
 
     commit: str | None
     verdicts: tuple[Verdict, ...]
@@ -76,10 +79,15 @@ def choose(
         for c in candidates
     ]
     passing = [i for i, (_, verdicts) in enumerate(judged) if is_open(verdicts)]
-    if not passing:
-        return Choice(None, _nearest([verdicts for _, verdicts in judged]))
-    chosen = passing[0] if supersede is Supersede.LATEST else passing[-1]
+    if passing:
+        chosen = passing[0] if supersede is Supersede.LATEST else passing[-1]
+    else:
+        # What opens first by itself is nearest; else the newest is, for it can still be proven.
+        chosen = min(range(len(judged)), key=lambda i: _opens(judged[i][1]))
     candidate, verdicts = judged[chosen]
+    if not (passing or _is_proven(verdicts)):
+        return Choice(None, verdicts)
+    # What is proven is planned while it waits: people can look at it, and approve it.
     proofs = (_unbroken(w.evidence.get(candidate.commit, ()), now) for w in witnesses)
     return Choice(
         candidate.commit,
@@ -88,14 +96,8 @@ def choose(
     )
 
 
-def _nearest(judged: Sequence[tuple[Verdict, ...]]) -> tuple[Verdict, ...]:
-    """Return the verdicts of which time alone lets all pass first, or else the newest proven's."""
-    times = [(all_of("gate", verdicts).earliest, verdicts) for verdicts in judged]
-    opening = [(earliest, verdicts) for earliest, verdicts in times if earliest]
-    if opening:
-        return min(opening, key=lambda found: found[0])[1]
-    proven = (verdicts for verdicts in judged if verdicts[0].state is State.PASSED)
-    return next(proven, judged[0])
+def _opens(verdicts: Sequence[Verdict]) -> datetime:
+    return all_of("gate", verdicts).earliest or datetime.max.replace(tzinfo=timezone.utc)
 
 
 def _verdicts(
@@ -112,8 +114,12 @@ def _verdicts(
     if gate.soak and parts:
         soaks = [soak_verdict(candidate.commit, w, gate.soak, now=now) for w in witnesses]
         verdicts.append(all_of("soak", soaks))
-    rejected = rejected_verdict(candidate.commit, candidate.tree, decisions)
+    rejected = rejected_verdict(candidate.commit, candidate.tree, decisions, now=now)
     return (*verdicts, rejected) if rejected else tuple(verdicts)
+
+
+def _is_proven(verdicts: Sequence[Verdict]) -> bool:
+    return (verdicts[0].condition, verdicts[0].state) == ("evidence", State.PASSED)
 
 
 def evidence_verdict(
@@ -126,7 +132,7 @@ def evidence_verdict(
     """
     found = witness.evidence.get(commit, ())
     upstream, where = witness.upstream, f"in environment {witness.environment}"
-    known = _in_order(found)
+    known = _known(found, now)
     successes = _unbroken(found, now)
     fresh = [e for e in successes if gate.max_age is None or now - e.time <= gate.max_age]
     if len(fresh) >= max(1, gate.runs):
@@ -172,18 +178,23 @@ def soak_verdict(commit: str, witness: Witness, soak: timedelta, *, now: datetim
     return Verdict("soak", State.PENDING, f"{since}, and has to for {soak}", who, ends)
 
 
-def _in_order(evidence: Sequence[Evidence]) -> list[Evidence]:
+def _known(evidence: Sequence[Evidence], now: datetime) -> list[Evidence]:
+    """Return failures, and successes but those to come, oldest first."""
+    told = [
+        e
+        for e in evidence
+        if e.outcome is Outcome.FAILED or (e.outcome is Outcome.PASSED and e.time <= now + SKEW)
+    ]
     # Of two at one moment the failure counts: in doubt the gate stays closed.
-    told = [e for e in evidence if e.outcome is not Outcome.ERRORED]
     return sorted(told, key=lambda e: (e.time, e.outcome is Outcome.FAILED))
 
 
 def _unbroken(evidence: Sequence[Evidence], now: datetime) -> list[Evidence]:
-    """Return the successes since the last failure, oldest first; one to come is none yet."""
-    successes: list[Evidence] = []
-    for found in _in_order(evidence):
+    """Return the successes since the last failure, oldest first, one a run."""
+    successes: dict[str, Evidence] = {}
+    for found in _known(evidence, now):
         if found.outcome is Outcome.FAILED:
-            successes = []
-        elif found.time <= now + SKEW:
-            successes.append(found)
-    return successes
+            successes = {}
+        else:
+            successes.setdefault(found.run_id, found)
+    return list(successes.values())

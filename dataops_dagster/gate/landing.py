@@ -28,13 +28,15 @@ def tested_verdict(plan: Plan, rule: TreeRule, retests: Sequence[Verdict]) -> Ve
         TreeRule.ANY: tuple(Equality),
     }[rule]
     if plan.equality in accepted:
-        return Verdict("tested tree", State.PASSED, f"what lands is {level} as what was run", who)
+        return Verdict(
+            "tested tree", State.PASSED, f"{plan.commit[:12]} is what was run: {level}", who
+        )
     if rule is TreeRule.RETEST:
         (retest,) = retests
         return Verdict(
             "tested tree",
             retest.state,
-            f"what lands ({plan.commit[:12]}) is {level}, so it is run itself: {retest.reason}",
+            f"what lands ({plan.commit[:12]}) differs from what was run ({level}): {retest.reason}",
             retest.who,
             parts=(),
         )
@@ -42,7 +44,7 @@ def tested_verdict(plan: Plan, rule: TreeRule, retests: Sequence[Verdict]) -> Ve
     return Verdict(
         "tested tree",
         State.FAILED,
-        f"what lands is {level} as what was run, it differs in {_listed(differing)}; own that by"
+        f"what lands differs from what was run ({level}) in {_listed(differing)}; own that by"
         f" keep, bring it back by dataops backport {plan.target}, or run the merge by"
         " tested_tree: retest",
         who,

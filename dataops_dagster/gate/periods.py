@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
 
-from cronsim import CronSim, CronSimError
+from cronsim import CronSim
 
 from dataops_dagster.model import State, Verdict
 from dataops_dagster.settings import Period
@@ -16,9 +16,10 @@ Stretch = tuple[datetime, datetime]
 """From when, and until when: the first moment after it."""
 
 _WHO = "whoever may change the configuration, or override with a reason"
-_MINUTE = timedelta(minutes=1)
-_STRETCHES = 1000
-"""How many freezes in a row are followed to their end."""
+_DAY, _YEAR = timedelta(days=1), timedelta(days=366)
+_NEVER = datetime.max.replace(tzinfo=timezone.utc)
+_IN_TURN = 1000
+"""How often freezes that take turns are followed."""
 
 
 def stretch_at(period: Period, now: datetime) -> Stretch | None:
@@ -28,7 +29,7 @@ def stretch_at(period: Period, now: datetime) -> Stretch | None:
         return (begin, end) if begin <= now < end else None
     assert period.lasts
     # Of all that hold `now`, the one that begins last ends last.
-    last = _fires(period, now, reverse=True)
+    last = next(_fires(period, now, reverse=True), None)
     return (last, last + period.lasts) if last and now < last + period.lasts else None
 
 
@@ -37,7 +38,7 @@ def next_begin(period: Period, now: datetime) -> datetime | None:
     if period.begin:
         begin = period.at(period.begin)
         return begin if begin > now else None
-    return _fires(period, now)
+    return next(_fires(period, now), None)
 
 
 def windows_verdict(windows: Sequence[Period], now: datetime) -> Verdict:
@@ -57,33 +58,44 @@ def windows_verdict(windows: Sequence[Period], now: datetime) -> Verdict:
 def freezes_verdict(freezes: Sequence[Period], now: datetime) -> Verdict:
     """Say whether a freeze holds everything up now."""
     over, reasons = now, list[str]()
-    for _ in range(_STRETCHES):
-        stretches = [(f, s) for f in freezes if (s := stretch_at(f, over))]
-        if not stretches:
+    for _ in range(_IN_TURN):
+        ends = [(freeze, end) for freeze in freezes if (end := _over(freeze, over))]
+        if not ends:
             break
         # One freeze may begin before another is over.
-        over = max(end for _, (_, end) in stretches)
-        reasons += [f.reason for f, _ in stretches if f.reason and f.reason not in reasons]
+        over = max(end for _, end in ends)
+        reasons += [f.reason for f, _ in ends if f.reason and f.reason not in reasons]
+        if over == _NEVER:
+            break
     else:
-        return Verdict("freeze", State.FAILED, f"never ends{_because(reasons)}", _WHO)
+        over = _NEVER
     if over == now:
         return Verdict("freeze", State.PASSED, "nothing is frozen", _WHO)
-    reason = f"lasts until {moment(over)}{_because(reasons)}"
-    return Verdict("freeze", State.PENDING, reason, _WHO, over)
+    why = f" ({'; '.join(reasons)})" if reasons else ""
+    if over == _NEVER:
+        return Verdict("freeze", State.FAILED, f"never ends{why}", _WHO)
+    return Verdict("freeze", State.PENDING, f"lasts until {moment(over)}{why}", _WHO, over)
 
 
-def _because(reasons: Sequence[str]) -> str:
-    return f" ({'; '.join(reasons)})" if reasons else ""
+def _over(freeze: Period, now: datetime) -> datetime | None:
+    """Return when a freeze that holds `now` is over, with all its stretches that follow on."""
+    stretch = stretch_at(freeze, now)
+    if stretch is None or freeze.lasts is None:
+        return stretch and stretch[1]
+    _, end = stretch
+    for begin in _fires(freeze, now):
+        if begin > end:
+            break
+        if begin > now + _YEAR:
+            return _NEVER  # cron knows no years: what lasts for one lasts for all
+        end = begin + freeze.lasts
+    return end
 
 
-def _fires(period: Period, now: datetime, *, reverse: bool = False) -> datetime | None:
-    """Return when cron next says so after `now`, or last did until then."""
-    local = now.astimezone(ZoneInfo(period.time_zone))
-    # Backwards, too, it begins beyond the moment that it is given.
-    start = local + _MINUTE if reverse else local
-    try:
-        fires = CronSim(period.cron or "", start, reverse)
-        found = next(fire for fire in fires if not reverse or fire <= now)
-    except (StopIteration, CronSimError):
-        return None
-    return found.astimezone(timezone.utc)
+def _fires(period: Period, now: datetime, *, reverse: bool = False) -> Iterator[datetime]:
+    """Yield when cron says so: after `now`, or until then and the last first."""
+    # cronsim begins at what a clock on the wall shows; put back, it shows that twice.
+    start = (now + _DAY if reverse else now).astimezone(ZoneInfo(period.time_zone))
+    for fire in CronSim(period.cron or "", start, reverse):
+        if (fire <= now) is reverse:
+            yield fire.astimezone(timezone.utc)

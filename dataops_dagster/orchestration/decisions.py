@@ -60,7 +60,7 @@ def decide_job(project: Project) -> dg.JobDefinition:
     )
     def decide(context: dg.OpExecutionContext, config: DecideConfig) -> None:
         with answered_errors():
-            target = _target(project, config.target)
+            target = _target(project, config)
             for told in _decided(context, project, target, config):
                 record(context, project, target, told)
                 context.log.info(f"{config.by}: {config.decision} {config.target}: {config.reason}")
@@ -90,15 +90,17 @@ def record(
     )
 
 
-def _target(project: Project, name: str) -> Workspace:
-    gated = {w.name: w for w in project.targets if w.gate}
-    if name not in gated:
+def _target(project: Project, given: DecideConfig) -> Workspace:
+    # A rollback holds a target without a gate, too; all else only a gate asks for.
+    is_lift = given.decision == DecisionKind.LIFT.value
+    known = {w.name: w for w in project.targets if w.gate or is_lift}
+    if given.target not in known:
         raise ConfigError.at(
-            f"target {name}",
+            f"target {given.target}",
             "is no workspace with a gate",
-            f"name one of {', '.join(gated)}" if gated else "add gate: to a workspace",
+            f"name one of {', '.join(known)}" if known else "add gate: to a workspace",
         )
-    return gated[name]
+    return known[given.target]
 
 
 def _decided(

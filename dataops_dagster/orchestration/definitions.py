@@ -10,6 +10,7 @@ import dagster as dg
 
 from dataops_dagster import config
 from dataops_dagster.orchestration import naming
+from dataops_dagster.orchestration.asking import MARGIN
 from dataops_dagster.orchestration.assets import (
     decision_specs,
     deployment_assets,
@@ -19,7 +20,7 @@ from dataops_dagster.orchestration.assets import (
 from dataops_dagster.orchestration.checks import gate_checks, run_checks
 from dataops_dagster.orchestration.decisions import decide_job, rollback_job
 from dataops_dagster.orchestration.ops import IO_MANAGER_KEY
-from dataops_dagster.orchestration.requests import MARGIN, PROMOTION
+from dataops_dagster.orchestration.requests import PROMOTION
 from dataops_dagster.orchestration.schedules import schedules
 from dataops_dagster.orchestration.sensors import gates_sensor, heads_sensor
 from dataops_dagster.settings import Project
@@ -74,10 +75,8 @@ def definitions_of(project: Project) -> dg.Definitions:
                 _longest(project, "run"),
             )
         )
-    if any(target.gate for target in project.targets):
-        jobs.append(decide_job(project))
     if targets:
-        jobs.append(rollback_job(project))
+        jobs += [decide_job(project), rollback_job(project)]
     return dg.Definitions(
         assets=[source_assets(project), *targets, *deployments, *decision_specs(project)],
         asset_checks=[*checks, *gate_checks(project)],

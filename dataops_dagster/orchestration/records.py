@@ -118,6 +118,8 @@ def deployments(instance: dg.DagsterInstance, project: str, workspace: str) -> S
         if _by_deploy_op(instance, record.event_log_entry, project)
     ]
     attempts = {run_id for _, run_id, _ in done} | set(failed)
+    if not attempts:
+        return []
     records = [
         *instance.get_run_records(dg.RunsFilter(run_ids=sorted(attempts))),
         # One whose worker died left no event.

@@ -6,11 +6,11 @@ next one. Sensors and schedules only hand over what is decided here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any
 
 import dagster as dg
 from typing_extensions import assert_never
@@ -35,29 +35,13 @@ from dataops_dagster.model import (
     State,
 )
 from dataops_dagster.orchestration import naming, records
+from dataops_dagster.orchestration.asking import ATTEMPTS, MARGIN, Asking, Decision, Wait
 from dataops_dagster.planning import is_on, rollback_of
 from dataops_dagster.settings import Project, Step, Workspace
 from dataops_dagster.store import Store
 
-ATTEMPTS = 3
-"""How many runs of ours may end without an answer before a person has to look."""
-
-MARGIN = timedelta(minutes=5)
-"""What a run may take beyond its step's deadline: starting, fetching, pushing."""
-
 PROMOTION = timedelta(minutes=30)
 """What a promotion may take; the first one fetches whole repositories."""
-
-
-@dataclass(frozen=True)
-class Wait:
-    """Why nothing is asked for; `under_way` when that is because it is happening already."""
-
-    reason: str
-    under_way: bool = False
-
-
-Decision: TypeAlias = dg.RunRequest | Wait
 
 
 @dataclass(frozen=True)
@@ -93,6 +77,10 @@ class Observer:
     considered: dict[str, Considered] = field(default_factory=dict)
     """What was found out about each target."""
 
+    @cached_property
+    def _runs(self) -> Asking:
+        return Asking(self.instance, self.now)
+
     def due(self, heads: Heads) -> Due:
         """Return everything that happens on change and is due."""
         found = Due()
@@ -107,10 +95,11 @@ class Observer:
                 answer = self._guarded(self.promotion, workspace, heads)
                 promotes = isinstance(answer, dg.RunRequest) or answer.under_way
                 found.add(workspace.name, answer)
-            if workspace.deploy and (
-                workspace.deploy.when == "change" or self._rolled_back(workspace, heads)
-            ):
+            if workspace.deploy and workspace.deploy.when == "change":
                 found.add(workspace.name, self._guarded(self.deployment, workspace, heads))
+            elif workspace.deploy and workspace.upstream:
+                # What a rollback brought back is served again, whoever deploys otherwise.
+                found.add(workspace.name, self._guarded(self._brought_back, workspace, heads))
             if workspace.run and workspace.run.when == "change":
                 # A release is run even when the next one is on its way: else a busy upstream
                 # would leave nothing ever proven.
@@ -160,13 +149,15 @@ class Observer:
                 assert_never(considered)
         graph = naming.promotion_graph(self.project.name, target.name)
         op = naming.promotion_op("fetch", self.project.name, target.name)
-        return self._ask(
+        # What was promoted before, and rolled back, a person let in again by lifting the hold.
+        again = plan.base and is_on(self.store, plan.base, plan.upstream_commit)
+        return self._runs.ask(
             naming.promotion_tag(self.project.name, target.name, plan.upstream_commit),
             # The plan is part of the key: another head of the target is another promotion.
             key=f"promote {target.name} {plan.digest}",
             what=f"the promotion of {plan.upstream_commit[:12]}",
             answered=lambda run: (
-                "was done, and the target set back since" if run.is_success else ""
+                "was done, and the target set back since" if run.is_success and not again else ""
             ),
             limit=PROMOTION,
             request=lambda **more: dg.RunRequest(
@@ -193,7 +184,7 @@ class Observer:
             return Wait(
                 f"its head {commit[:12]} is not a release; deploy it by hand if it should be"
             )
-        return self._ask(
+        return self._runs.ask(
             naming.deployment_tag(self.project.name, workspace.name, commit),
             key=f"deploy {workspace.name} {commit}",
             what=f"the deployment of {commit[:12]}",
@@ -229,7 +220,7 @@ class Observer:
         ):
             return Wait(f"is run when {commit[:12]} is deployed")
         told = {evidence.run_id for evidence in self._evidence(workspace, commit)}
-        return self._ask(
+        return self._runs.ask(
             naming.run_tag(self.project.name, workspace.name, commit, workspace.environment),
             key=f"run {workspace.name} {commit} {workspace.environment}",
             what=f"the run at {commit[:12]}",
@@ -267,7 +258,7 @@ class Observer:
         """Ask for a run of the merge itself, in its upstream's environment."""
         upstream = self.project.workspaces[plan.upstream]
         assert upstream.run
-        return self._ask(
+        return self._runs.ask(
             naming.run_tag(self.project.name, upstream.name, plan.commit, upstream.environment),
             key=f"retest {target.name} {plan.commit} {upstream.environment}",
             what=f"the run of the merge {plan.commit[:12]}",
@@ -291,7 +282,7 @@ class Observer:
         if self._rolled_back(target, heads):
             return Wait(f"was rolled back already, and {failure}: it waits for a person")
         op = naming.rollback_op(self.project.name)
-        return self._ask(
+        return self._runs.ask(
             naming.rollback_tag(self.project.name, target.name, commit),
             key=f"rollback {target.name} {commit}",
             what=f"the rollback of {commit[:12]}",
@@ -315,6 +306,11 @@ class Observer:
                 **more,
             ),
         )
+
+    def _brought_back(self, target: Workspace, heads: Heads) -> Decision:
+        if self._rolled_back(target, heads):
+            return self.deployment(target, heads)
+        return Wait("is deployed by hand, or by the clock")
 
     def _failure(self, target: Workspace, commit: str) -> str:
         """Say what failed after the promotion that made this head, if anything did."""
@@ -352,7 +348,7 @@ class Observer:
         commit = _commit(head)
         tag = naming.run_tag(self.project.name, workspace.name, commit, workspace.environment)
         limit = workspace.run.deadline + MARGIN
-        busy = self._busy(tag, f"the run at {commit[:12]}", limit)
+        busy = self._runs.busy(tag, f"the run at {commit[:12]}", limit)
         commits = {"commits": {workspace.name: commit}}
         return busy or self._run_request(workspace, commits, tags={tag[0]: tag[1]})
 
@@ -367,80 +363,6 @@ class Observer:
             run_config={"ops": {naming.run_op(self.project.name): {"config": config}}},
             **more,
         )
-
-    def _ask(
-        self,
-        tag: tuple[str, str],
-        *,
-        key: str,
-        what: str,
-        limit: timedelta,
-        request: Callable[..., dg.RunRequest],
-        answered: Callable[[dg.DagsterRun], str] = lambda _: "",
-        told: Collection[str] = (),
-    ) -> Decision:
-        """Ask for a run unless one is under way, was answered, or enough ended without an answer.
-
-        `told` are runs that answered, and that more of are wanted.
-        """
-        if busy := self._busy(tag, what, limit):
-            return busy
-        runs = [
-            record.dagster_run
-            for record in self.instance.get_run_records(
-                dg.RunsFilter(tags={tag[0]: tag[1]}), limit=ATTEMPTS * 10
-            )
-        ]
-        ended = [run for run in runs if run.is_finished and run.run_id not in told]
-        if reason := _settled(ended, what, answered):
-            return Wait(reason)
-        # The key names what went before: Dagster never launches a second run for one key.
-        return request(
-            run_key=f"{key} after {runs[0].run_id}" if runs else key,
-            tags={tag[0]: tag[1], "dagster/max_runtime": str(int(limit.total_seconds()))},
-        )
-
-    def _busy(self, tag: tuple[str, str], what: str, limit: timedelta) -> Wait | None:
-        """Say what is under way: one at a time for each workspace.
-
-        Two runs would share the state of their loads, two deployments a platform.
-        """
-        for record in self._unfinished:
-            run = record.dagster_run
-            if tag[0] in run.tags and self._is_alive(record, limit):
-                same = run.tags[tag[0]] == tag[1]
-                told = what if same else "another like it"
-                return Wait(f"{told} is under way, run {run.run_id}", under_way=True)
-        return None
-
-    @cached_property
-    def _unfinished(self) -> Sequence[dg.RunRecord]:
-        return records.unfinished(self.instance)
-
-    def _is_alive(self, record: dg.RunRecord, limit: timedelta) -> bool:
-        """Say whether to wait for a run: its worker may have died with its machine."""
-        if record.dagster_run.status is dg.DagsterRunStatus.QUEUED:
-            return True
-        begun = (
-            datetime.fromtimestamp(record.start_time, timezone.utc)
-            if record.start_time
-            else record.update_timestamp
-        )
-        return self.now - begun < limit + MARGIN
-
-
-def _settled(
-    ended: Sequence[dg.DagsterRun], what: str, answered: Callable[[dg.DagsterRun], str]
-) -> str:
-    """Say why ended runs, newest first, mean that no further one is asked for; else nothing."""
-    for run in ended:
-        if run.status is dg.DagsterRunStatus.CANCELED:
-            return f"{what} was canceled, run {run.run_id}; it waits for a person"
-        if answer := answered(run):
-            return f"{what} {answer}, run {run.run_id}; it waits for another commit or a person"
-    if len(ended) >= ATTEMPTS:
-        return f"{what} did not succeed in {len(ended)} runs, last {ended[0].run_id}"
-    return ""
 
 
 def schedules_of(project: Project) -> Iterator[tuple[str, Workspace, str]]:

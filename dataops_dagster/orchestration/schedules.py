@@ -8,7 +8,8 @@ from dataops_dagster import clock
 from dataops_dagster.errors import DataOpsError
 from dataops_dagster.heads import look_up_all
 from dataops_dagster.orchestration import naming
-from dataops_dagster.orchestration.requests import Observer, Wait, schedules_of
+from dataops_dagster.orchestration.asking import Wait
+from dataops_dagster.orchestration.requests import Observer, schedules_of
 from dataops_dagster.settings import Project, Workspace
 from dataops_dagster.store import store_of
 

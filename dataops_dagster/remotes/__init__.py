@@ -10,6 +10,7 @@ import re
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from typing import IO, Protocol, TypeVar
@@ -184,15 +185,19 @@ class Remote:
         deadline = _Deadline(seconds)
 
         def ask(service: Service) -> Report:
-            offered = self._offered(service, deadline)
-            hidden = [ref for ref, (old, _) in updates.items() if old and ref not in offered]
-            if hidden:
-                reason = "is gone, or hidden from pushes (receive.hideRefs)"
-                return Report(dict.fromkeys(updates, f"{hidden[0]} {reason}"), ())
-            with tempfile.TemporaryFile(dir=self._scratch) as request:
+            with (
+                tempfile.TemporaryFile(dir=self._scratch) as request,
+                ThreadPoolExecutor(1) as beside,
+            ):
+                offering = beside.submit(self._offered, service, deadline)
                 request.write(wire.push_request(updates))
                 request.flush()
                 self._pack(git, [new for _, new in updates.values()], has, request, deadline)
+                offered = offering.result()
+                hidden = [ref for ref, (old, _) in updates.items() if old and ref not in offered]
+                if hidden:
+                    reason = "is gone, or hidden from pushes (receive.hideRefs)"
+                    return Report(dict.fromkeys(updates, f"{hidden[0]} {reason}"), ())
                 with closing(service.call(_RECEIVE, request, deadline.left)) as told:
                     return wire.report(told, tuple(updates))
 
