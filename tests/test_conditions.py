@@ -295,7 +295,7 @@ def test_all_that_holds_a_promotion_up_is_told_at_once(proven: Shop):
     decide(shop, "hold", expires=NOW + HOUR)
     soaking = shop.consider("prod")
     assert [v.condition for v in soaking.verdicts if v.state is State.PENDING] == [
-        *("soak", "window", "freeze", "hold")
+        *("soak", "window", "freeze", "hold", "approvals")
     ]
     answer = shop.consider("prod", now=NOW + HOUR)
     waiting = [v.condition for v in answer.verdicts if v.state is not State.PASSED]
@@ -312,7 +312,7 @@ CONFLICT = "<<<<<<< HEAD\none\n=======\ntwo\n>>>>>>> other\n"
     ("files", "found"),
     [
         ({"a.sql": CONFLICT}, "a.sql:1 a merge conflict was committed (conflict-marker)"),
-        ({"a.yml": "a: [1\n"}, "a.yml:2 is no YAML: expected ',' or ']'"),
+        ({"a.yml": "a: [1\n"}, "a.yml:1 is no YAML: did not find expected ','"),
         ({"a/b.yaml": b"a: \xff\n"}, "a/b.yaml:1 is not UTF-8 (yaml)"),
         ({"a.yml": "x: {a: 1, a: 2}\n"}, "a.yml:1 the key a stands here twice (duplicate-key)"),
     ],
