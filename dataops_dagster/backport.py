@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from dataops_dagster import rollback
-from dataops_dagster.model import Allowance, Rejected
-from dataops_dagster.settings import Merge, Policy, Project, Workspace
+from dataops_dagster.model import Rejected
+from dataops_dagster.settings import Merge, Policy, Project, Supersede, Workspace
 from dataops_dagster.store import Store
-
-ALLOW = (Allowance.REWRITTEN,)
-"""The target never had all that its upstream has, so its lacking something says nothing."""
 
 
 def turned(project: Project, target: Workspace, upstream: Workspace) -> tuple[Project, Workspace]:
     """Return the project as if `upstream` got its changes from `target`, and what that makes of it.
 
-    Nothing is settled in silence there: a conflict is for a person. Each keeps what it owns.
+    Nothing is settled in silence there: a conflict is for a person. Each keeps what it owns. All
+    comes at once: the target's older heads were never meant to be the upstream's.
     """
     receives = upstream.model_copy(
         update={
             "upstream": (target.name,),
             "gate": None,
+            "supersede": Supersede.LATEST,
             "merge": Merge(policy=Policy.FAIL_ON_CONFLICT),
             "keep": tuple(dict.fromkeys((*upstream.keep, *target.keep))),
             "scope": (),

@@ -21,7 +21,7 @@ from dataops_dagster.text import inert
 EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 _EMAIL = "dataops@localhost"
 _AT_ONCE = 16 * 1024 * 1024
-_HISTORY = 100_000
+HISTORY = 100_000
 """How far back a branch is looked through."""
 
 
@@ -143,13 +143,13 @@ class Objects(ABC):
         return heads
 
     def history(self, tip: str) -> list[str]:
-        """Return the commits of a branch, newest first."""
-        return self.text("rev-list", f"--max-count={_HISTORY}", tip).split()
+        """Return the commits of a branch, newest first: whatever their dates, none before its children."""
+        return self.text("rev-list", "--topo-order", f"--max-count={HISTORY}", tip).split()
 
     def first_parents(self, tip: str, since: str | None = None) -> list[str]:
         """Return the commits that a branch had as its head, newest first; what `since` has is left out."""
         exclude = [f"^{since}"] if since else []
-        options = ("--first-parent", f"--max-count={_HISTORY}")
+        options = ("--first-parent", f"--max-count={HISTORY}")
         return self.text("rev-list", *options, tip, *exclude).split()
 
     def contains(self, tip: str, commit: str) -> bool:

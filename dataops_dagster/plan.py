@@ -106,6 +106,13 @@ def promoted_from(
     return trailers.get("Upstream-Commit", "") if trailers.get("Upstream") == upstream else ""
 
 
+def rolled_back_to(trailers: Mapping[str, str], *, project: str, target: str) -> str:
+    """Read back whose tree a rollback's commit has; empty when the message is no such of this target."""
+    if (trailers.get("Project"), trailers.get("Target")) != (project, target):
+        return ""
+    return trailers.get(ROLLBACK_TO, "")
+
+
 def moment(*commits: Commit) -> int:
     """Return the newest commit's date, in UTC seconds and within what a calendar holds."""
     return min(max(0, *(commit.time for commit in commits)), _LATEST_TIME)

@@ -22,7 +22,7 @@ from dataops_dagster.model import (
     Plan,
     Rejected,
 )
-from dataops_dagster.objects import Difference, News, shown
+from dataops_dagster.objects import Difference, News, Objects, shown
 from dataops_dagster.ownership import Absent
 from dataops_dagster.settings import Policy, Project, Workspace
 from dataops_dagster.store import Store
@@ -47,21 +47,28 @@ class Rollback:
     time: int
 
 
-def rollback_of(store: Store, release: str | None, trailers: Mapping[str, str]) -> Rollback | None:
+def rollback_of(
+    store: Store,
+    release: str | None,
+    trailers: Mapping[str, str],
+    *,
+    project: Project,
+    target: Workspace,
+) -> Rollback | None:
     """Return the rollback that a release is; only one whose tree proves what its message says."""
-    to = trailers.get(plan.ROLLBACK_TO, "")
+    to = plan.rolled_back_to(trailers, project=project.name, target=target.name)
     if release is None or not (to and is_on(store, release, to)):
         return None
     made, brought_back = store.commits([release, to])
     if made.tree != brought_back.tree:
         return None
     by, reason = trailers.get(plan.BY, ""), trailers.get(plan.REASON, "")
-    return Rollback(release, to, one_line(by), one_line(reason), made.time)
+    return Rollback(release, to, one_line(by), one_line(reason), plan.moment(made))
 
 
-def is_on(store: Store, tip: str, commit: str) -> bool:
+def is_on(objects: Objects, tip: str, commit: str) -> bool:
     """Say whether `commit` is the full id of a commit that a branch with this tip contains."""
-    return is_object_id(commit) and store.has(commit) and store.contains(tip, commit)
+    return is_object_id(commit) and objects.has(commit) and objects.contains(tip, commit)
 
 
 @dataclass(frozen=True)
@@ -75,8 +82,6 @@ class Planner:
     tip: str
     store: Store
     allow: Collection[Allowance]
-    others: Collection[str] = ()
-    """The heads of the target's other upstreams."""
 
     def refused(self) -> Rejected | None:
         """Say no to an upstream that lost what was promoted from it before."""
@@ -94,21 +99,24 @@ class Planner:
         promoted = plan.promoted_from(trailers, **names)
         if promoted is None or (promoted and promoted not in self.store.commit(last).parents):
             promoted = last  # it came as it was, by fast-forward; its message may say anything
-        if not promoted or any(self.store.contains(tip, promoted) for tip in self.tips):
+        if not promoted or self.store.contains(self.tip, promoted):
             return None  # it came from another upstream, or is still there
+        if promoted == last and self._upstream_of(last) not in (None, self.upstream.name):
+            return None  # so did this, and its record is all that tells
         if not self.store.merge_bases(since, self.tip):
             return self._unrelated()
         return self._no(Allowance.REWRITTEN, self._rewritten(promoted))
 
-    @property
-    def tips(self) -> tuple[str, ...]:
-        """The heads that something may have been promoted from."""
-        return (self.tip, *self.others)
-
     @cached_property
     def rollback(self) -> Rollback | None:
         """The rollback that the target's last release is, if it is one."""
-        return rollback_of(self.store, self.last_release, self._trailers)
+        return rollback_of(
+            self.store,
+            self.last_release,
+            self._trailers,
+            project=self.project,
+            target=self.target,
+        )
 
     @cached_property
     def _trailers(self) -> Mapping[str, str]:
@@ -122,20 +130,27 @@ class Planner:
         """
         return self.rollback.to if self.rollback else self.base.commit
 
-    @cached_property
-    def hotfixes(self) -> tuple[Commit, ...]:
-        """The newest commits that the target got by itself since its last release."""
+    def hotfixes(self, candidate: str) -> tuple[Commit, ...]:
+        """Return the newest commits that the target got by itself since its last release.
+
+        What the candidate contains was brought back. The tip may contain what it does not.
+        """
         last, base = self.last_release, self.base.commit
         if last is None or base is None or last == base:
             return ()
-        return self.store.log(last, base, limit=CANDIDATES, without=self.tip).commits
+        return self.store.log(last, base, limit=CANDIDATES, without=candidate).commits
 
     def hotfix_paths(self) -> set[str]:
-        """Return the paths that the target changed by itself since its last release."""
-        if not self.hotfixes:
-            return set()
+        """Return the paths that the target, which has a release, changed by itself since then."""
         last, base = self.store.commits([str(self.last_release), str(self.base.commit)])
         return {shown(d.path) for d in self.store.differences(last.tree, base.tree)}
+
+    def _upstream_of(self, commit: str) -> str | None:
+        """Ask the target's server for a release's record: which upstream it came from."""
+        prefix = release.prefix(self.project.name, self.target.name)
+        self.store.fetch_tags(self._to, prefix)
+        records = (release.parse(tag, text) for tag, text in self.store.tags(prefix))
+        return next((found.upstream for found in records if found and found.commit == commit), None)
 
     def _unrelated(self) -> Rejected | None:
         if self.last_release is None:
@@ -217,7 +232,7 @@ class Planner:
             changes=tuple(Change(d.status, shown(d.path)) for d in changed),
             overwrites=self._overwrites(tip, own, result, changed) if own else (),
             keeps=self._keeps({d.path for d in kept}, tip, result),
-            hotfixes=self.hotfixes,
+            hotfixes=self.hotfixes(tip.id),
             tag=release.tag_of(
                 self.project.name, self.target.name, result.commit, time, taken=taken
             ),

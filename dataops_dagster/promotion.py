@@ -79,10 +79,7 @@ def consider(
     _bring(project, [(u, tips[u.name]) for u in upstreams] + [(target, base.commit)], store)
     answers = []
     for upstream in chosen:
-        others = [tip for name, tip in tips.items() if name != upstream.name]
-        planner = Planner(
-            project, target, upstream, base, tips[upstream.name], store, allow, others
-        )
+        planner = Planner(project, target, upstream, base, tips[upstream.name], store, allow)
         asked = {upstream.name: tips[upstream.name]} if any_will_do else tips
         judge = Judge(planner, book, now, allow, asked)
         answers.append(_decide(judge, commit, override=override))
@@ -116,7 +113,7 @@ def _decide(judge: Judge, commit: str | None, *, override: Override | None) -> C
     wanted = commit or tip
     news = store.log(planner.since, wanted, limit=CANDIDATES)
     if not news.count:
-        return _nothing_to_do(target, planner.since, tip, wanted, store)
+        return _nothing_to_do(planner, wanted)
     refused = planner.refused()
     if refused:
         return refused
@@ -154,17 +151,17 @@ and again costs nothing but the look-up."""
 _MANY_PAIRS = 10_000
 
 
-def _nothing_to_do(
-    target: Workspace, base: str | None, tip: str, wanted: str, store: Store
-) -> NothingToDo:
-    assert base  # what lacks nothing is not empty
+def _nothing_to_do(planner: Planner, wanted: str) -> NothingToDo:
+    target, head, has, tip = planner.target.name, planner.base.commit, planner.since, planner.tip
+    assert head  # what lacks nothing is not empty
+    assert has
     # Also when an older commit was named: what the target has is what counts.
-    if wanted != tip and not store.contains(base, tip):
-        return NothingToDo(target.name, base, wanted)
+    if wanted != tip and not planner.store.contains(has, tip):
+        return NothingToDo(target, head, wanted)
     if len(_contained) > _MANY_PAIRS:
         _contained.clear()
-    _contained.add((base, tip))
-    return NothingToDo(target.name, base, tip)
+    _contained.add((has, tip))
+    return NothingToDo(target, head, tip)
 
 
 def _bring(project: Project, heads: Sequence[tuple[Workspace, str | None]], store: Store) -> None:

@@ -41,12 +41,14 @@ class Released:
         if self.head.commit is None:
             return []
         tags = {commit: tag for tag, commit in sorted(self.head.releases.items())}
-        walked = self.store.first_parents(self.head.commit) if tags else []
+        # All of its history: a pull may have made the branch's own past a second parent.
+        walked = self.store.history(self.head.commit) if tags else []
         return [(tags[commit], commit) for commit in walked if commit in tags]
 
     def rollback(self, commit: str) -> Rollback | None:
         """Return the rollback that a release is, if it is one."""
-        return rollback_of(self.store, commit, self.store.trailers(commit))
+        trailers = self.store.trailers(commit)
+        return rollback_of(self.store, commit, trailers, project=self.project, target=self.target)
 
 
 def look(project: Project, target: Workspace, *, store: Store) -> Released:
@@ -75,7 +77,7 @@ def consider(
     wanted = _wanted(found, to)
     if isinstance(wanted, Rejected):
         return wanted
-    head, earlier = store.commits([found.head.commit, wanted])
+    head, earlier = store.commit(found.head.commit), store.commit(wanted)
     if head.tree == earlier.tree:
         return NothingToDo(target.name, head.id, wanted)
     told = {"by": one_line(by), "reason": one_line(reason)}

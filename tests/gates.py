@@ -60,6 +60,17 @@ def release(shop: Shop, files: Files, message: str = "Change") -> str:
     return shop.prod.head
 
 
+def forwardable(shop: Shop) -> Shop:
+    """Let prod's branch be staging's, so that what comes next comes by fast-forward."""
+    git(shop.staging.bare, "push", "--quiet", str(shop.prod.bare), "+main:main")
+    return shop
+
+
+def before(shop: Shop, number: int = 1) -> str:
+    """Return the head that prod had that many heads ago."""
+    return git(shop.prod.bare, "rev-parse", f"main~{number}")
+
+
 def roll_back(shop: Shop, *, to: str | None = None) -> Release:
     """Roll prod back; returns the release that this is."""
     ready = consider_rollback(shop, to=to)
@@ -125,10 +136,10 @@ def held(shop: Shop, condition: str, **more) -> Verdict:
 
     Whatever is said of the gate names why and who can change it.
     """
-    before = git(shop.prod.bare, "for-each-ref")
+    refs = git(shop.prod.bare, "for-each-ref")
     answer = shop.promote("prod", **more)
     assert isinstance(answer, Held), answer
-    assert git(shop.prod.bare, "for-each-ref") == before
+    assert git(shop.prod.bare, "for-each-ref") == refs
     assert all(verdict.reason and verdict.who for _, verdict in nested(answer.verdicts))
     waiting = [verdict for verdict in answer.verdicts if verdict.state is not State.PASSED]
     assert [verdict.condition for verdict in waiting] == [condition], waiting
@@ -137,13 +148,19 @@ def held(shop: Shop, condition: str, **more) -> Verdict:
 
 def opens_at(shop: Shop, moment: datetime) -> bool:
     """Say whether prod's gate is closed until the moment, and open from then on."""
-    before, then = (shop.consider("prod", now=at) for at in (moment - SECOND, moment))
-    return isinstance(before, Held) and isinstance(then, Ready)
+    closed, then = (shop.consider("prod", now=at) for at in (moment - SECOND, moment))
+    return isinstance(closed, Held) and isinstance(then, Ready)
 
 
 def recorded(shop: Shop, target: str = "prod") -> list[Release]:
     """Return a target's releases, the newest first, as git alone tells them."""
     return promotion.releases(shop.project, shop.project.workspaces[target], store=shop.store)
+
+
+def record(shop: Shop, target: str = "prod") -> Release:
+    """Return the record of the release that a target's head is."""
+    head = getattr(shop, target).head
+    return next(made for made in recorded(shop, target) if made.commit == head)
 
 
 def set_back(workspace: Workspace, commit: str) -> None:

@@ -22,7 +22,7 @@ from tests.gates import (
     landed,
     opens_at,
     planned,
-    recorded,
+    record,
     set_back,
     stage,
 )
@@ -139,7 +139,7 @@ def test_a_reasoned_override_passes_a_freeze_and_is_recorded(proven: Shop):
         "windows: [{cron: 0 9 * * 1-5, lasts: 8h}]",
     )
     landed(shop.promote("prod", override=Override("customers cannot pay")))
-    release = recorded(shop)[0]
+    release = record(shop)
     assert release.override == "customers cannot pay"
     overridden = [line for line in release.gate if "overridden" in line]
     assert [line.split(" ")[0] for line in overridden] == ["window", "freeze"]
@@ -159,7 +159,7 @@ def test_enough_different_people_approve_exactly_this_plan(proven: Shop):
     assert held(shop, "approvals").reason.startswith("1 of 2")
     approve(shop, plan, by="Alan")
     landed(shop.promote("prod"))
-    assert "2 of 2 for" in recorded(shop)[0].gate[-1]
+    assert "2 of 2 for" in record(shop).gate[-1]
 
 
 def test_an_approval_of_another_plan_or_target_counts_for_nothing(proven: Shop):

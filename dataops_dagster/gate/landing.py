@@ -56,11 +56,17 @@ def hotfix_verdict(
 ) -> Verdict | None:
     """Say whether work that the target got by itself would be lost; None when it has none.
 
-    `changed` are the paths that its own commits changed.
+    `changed` are the paths that its own commits changed, by the names that they have there.
     """
     if not plan.hotfixes:
         return None
-    lost = sorted({o.path for o in plan.overwrites} & set(changed))
+    own_commits = {commit.id for commit in plan.hotfixes}
+    lost = sorted(
+        overwrite.path
+        for overwrite in plan.overwrites
+        # The upstream may have renamed the file: the lines tell whose they were.
+        if overwrite.path in changed or any(line.commit in own_commits for line in overwrite.lines)
+    )
     names = "; ".join(f"{c.id[:12]} {c.subject} ({c.author})" for c in plan.hotfixes[:_SHOWN])
     own = f"{plan.target}'s own {names}"
     who = (

@@ -336,7 +336,8 @@ class Observer:
         access = Access.of(self.project, target)
         self.store.fetch(access, target.branch, head.commit, without_blobs=True)
         trailers = self.store.trailers(head.commit)
-        return rollback_of(self.store, head.commit, trailers) is not None
+        found = rollback_of(self.store, head.commit, trailers, project=self.project, target=target)
+        return found is not None
 
     def scheduled_run(self, workspace: Workspace, heads: Heads) -> Decision:
         """Ask for a run of the head, whether or not it was run before."""
