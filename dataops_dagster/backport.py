@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from dataops_dagster import rollback
-from dataops_dagster.model import Allowance, Rejected
+from dataops_dagster.model import Rejected
 from dataops_dagster.settings import Merge, Policy, Project, Supersede, Workspace
 from dataops_dagster.store import Store
-
-ALLOW = (Allowance.REWRITTEN,)
-"""The target never had all that its upstream has, so its lacking something says nothing."""
 
 
 def turned(project: Project, target: Workspace, upstream: Workspace) -> tuple[Project, Workspace]:

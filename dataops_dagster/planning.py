@@ -82,8 +82,6 @@ class Planner:
     tip: str
     store: Store
     allow: Collection[Allowance]
-    others: Collection[str] = ()
-    """The heads of the target's other upstreams."""
 
     def refused(self) -> Rejected | None:
         """Say no to an upstream that lost what was promoted from it before."""
@@ -101,18 +99,13 @@ class Planner:
         promoted = plan.promoted_from(trailers, **names)
         if promoted is None or (promoted and promoted not in self.store.commit(last).parents):
             promoted = last  # it came as it was, by fast-forward; its message may say anything
-        if not promoted or any(self.store.contains(tip, promoted) for tip in self.tips):
+        if not promoted or self.store.contains(self.tip, promoted):
             return None  # it came from another upstream, or is still there
         if promoted == last and self._upstream_of(last) not in (None, self.upstream.name):
             return None  # so did this, and its record is all that tells
         if not self.store.merge_bases(since, self.tip):
             return self._unrelated()
         return self._no(Allowance.REWRITTEN, self._rewritten(promoted))
-
-    @property
-    def tips(self) -> tuple[str, ...]:
-        """The heads that something may have been promoted from."""
-        return (self.tip, *self.others)
 
     @cached_property
     def rollback(self) -> Rollback | None:

@@ -79,10 +79,7 @@ def consider(
     _bring(project, [(u, tips[u.name]) for u in upstreams] + [(target, base.commit)], store)
     answers = []
     for upstream in chosen:
-        others = [tip for name, tip in tips.items() if name != upstream.name]
-        planner = Planner(
-            project, target, upstream, base, tips[upstream.name], store, allow, others
-        )
+        planner = Planner(project, target, upstream, base, tips[upstream.name], store, allow)
         asked = {upstream.name: tips[upstream.name]} if any_will_do else tips
         judge = Judge(planner, book, now, allow, asked)
         answers.append(_decide(judge, commit, override=override))

@@ -286,7 +286,6 @@ class Story(RuleBasedStateMachine):
             store=self.shop.store,
             book=self.shop.book,
             now=self.now,
-            allow=backport.ALLOW,
         )
         assert self.shop.staging.tree() == self.shop.prod.tree()
 

@@ -131,7 +131,7 @@ def backport(session: Session, target: str, *, to: str | None, dry_run: bool) ->
         turned, receives = backports.turned(project, workspace, upstream)
         now, ask = clock.now(), promotion.consider if dry_run else promotion.promote
         answer: Considered | Answer = refused or ask(
-            turned, receives, store=store, book=session.book, now=now, allow=backports.ALLOW
+            turned, receives, store=store, book=session.book, now=now
         )
     end(session, answer)
 
