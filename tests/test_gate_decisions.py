@@ -102,6 +102,11 @@ def test_of_several_holds_each_is_told_and_one_without_an_end_has_the_last_word(
     assert hold_verdict([*holds, *lift("2" * 40)], NOW).earliest == NOW + HOUR
 
 
+def test_of_several_holds_that_end_the_last_counts():
+    holds = [decision(HOLD, f"{hours}", expires=NOW + hours * HOUR) for hours in (1, 3, 2)]
+    assert hold_verdict(holds, NOW).earliest == NOW + 3 * HOUR
+
+
 def test_a_target_that_nobody_ever_held_is_not_held():
     assert hold_verdict([], NOW) is None
     assert hold_verdict([decision(APPROVE), decision(REJECT), *lift("x")], NOW) is None

@@ -265,6 +265,12 @@ def test_a_window_at_an_hour_that_comes_twice_opens_once():
     assert window(night, now="2026-10-25 01:10").earliest == utc("2026-10-26 01:30")
 
 
+def test_what_began_in_the_first_of_two_equal_hours_goes_on_in_the_second():
+    night = again("30 2 * * *", "1h", "Europe/Zurich")
+    begun = (utc("2026-10-25 00:30"), utc("2026-10-25 01:30"))
+    assert stretch_at(night, utc("2026-10-25 01:10")) == begun
+
+
 def test_a_window_on_a_leap_day_opens_years_later():
     leap = again("0 12 29 2 *", "1h")
     assert window(leap, now="2026-11-22 06:00").earliest == utc("2028-02-29 12:00")
