@@ -13,7 +13,7 @@ from pathlib import Path
 
 from dataops_dagster import urls
 from dataops_dagster.gate import lint
-from dataops_dagster.settings import ModifyDelete, Policy, Project, TreeRule, Workspace
+from dataops_dagster.settings import FanIn, Gate, ModifyDelete, Policy, Project, TreeRule, Workspace
 
 Place = tuple[str, str]
 """A repository, spelling differences aside, and a branch."""
@@ -77,28 +77,40 @@ def _upstream(project: Project, workspace: Workspace) -> Iterator[Mistake]:
     if len(set(workspace.upstream)) < len(workspace.upstream):
         yield Mistake((*at, "upstream"), "names a workspace twice", "name each once")
     if not missing:
-        if workspace.gate:
-            yield from _gate(project, workspace)
-        merge = workspace.merge
-        if merge.modify_delete is ModifyDelete.UPSTREAM and merge.policy is not Policy.THEIRS:
-            yield Mistake(
-                (*at, "merge", "modify_delete"),
-                f"has no meaning where the policy is {merge.policy.value}",
-                "remove it, or choose the policy theirs",
-            )
-        if workspace.keep and merge.policy is Policy.FF_ONLY:
-            yield Mistake(
-                (*at, "keep"),
-                "nothing can be kept where the policy is ff_only",
-                "remove it, or choose another merge.policy",
-            )
+        yield from _merging(workspace)
+    if not missing and workspace.gate:
+        yield from _proof(project, workspace, workspace.gate)
+        yield from _conditions(workspace, workspace.gate)
 
 
-def _gate(project: Project, workspace: Workspace) -> Iterator[Mistake]:
-    """Yield why a gate could never open, or could not be asked."""
-    gate, where = workspace.gate, ("workspaces", workspace.name, "gate")
-    assert gate
-    for upstream in project.upstreams_of(workspace) if gate.runs else ():
+def _merging(workspace: Workspace) -> Iterator[Mistake]:
+    """Yield what does not go together with the policy, or with a gate that is not there."""
+    at, merge = ("workspaces", workspace.name), workspace.merge
+    if merge.modify_delete is ModifyDelete.UPSTREAM and merge.policy is not Policy.THEIRS:
+        yield Mistake(
+            (*at, "merge", "modify_delete"),
+            f"has no meaning where the policy is {merge.policy.value}",
+            "remove it, or choose the policy theirs",
+        )
+    if merge.policy is Policy.FF_ONLY:
+        for key, problem in (
+            ("keep", "nothing can be kept where the policy is ff_only"),
+            ("auto_rollback", "nothing could be promoted after it where the policy is ff_only"),
+        ):
+            if getattr(workspace, key):
+                yield Mistake((*at, key), problem, "remove it, or choose another merge.policy")
+    if workspace.auto_rollback and workspace.gate is None:
+        yield Mistake(
+            (*at, "auto_rollback"),
+            "nobody asks what it rejected where there is no gate",
+            "add gate: {}, or gate: {runs: 0} where nothing has to be proven",
+        )
+
+
+def _proof(project: Project, workspace: Workspace, gate: Gate) -> Iterator[Mistake]:
+    """Yield why nothing could ever be proven to a gate."""
+    where, upstreams = ("workspaces", workspace.name, "gate"), project.upstreams_of(workspace)
+    for upstream in upstreams if gate.runs else ():
         if gate.jobs and upstream.deploy is None:
             yield Mistake(
                 (*where, "jobs"),
@@ -117,13 +129,19 @@ def _gate(project: Project, workspace: Workspace) -> Iterator[Mistake]:
                 f"{upstream.name} is never run in environment {gate.environment}",
                 f"name its environment, {upstream.environment}, or leave the key out",
             )
-    first = project.upstream_of(workspace)
-    if gate.tested_tree is TreeRule.RETEST and first.run is None:
-        yield Mistake(
-            (*where, "tested_tree"),
-            f"there is no way to run what would land: {first.name} has no run",
-            f"say under workspaces.{first.name}.run what a run is",
-        )
+    if gate.tested_tree is TreeRule.RETEST:
+        for source in upstreams if gate.upstreams is FanIn.ANY else upstreams[:1]:
+            if source.run is None:
+                yield Mistake(
+                    (*where, "tested_tree"),
+                    f"there is no way to run what would land: {source.name} has no run",
+                    f"say under workspaces.{source.name}.run what a run is",
+                )
+
+
+def _conditions(workspace: Workspace, gate: Gate) -> Iterator[Mistake]:
+    """Yield what a gate would ignore."""
+    where = ("workspaces", workspace.name, "gate")
     if gate.runs == 0:
         unset = type(gate).model_fields
         for key in ("environment", "max_age", "jobs", "tested_tree", "soak"):

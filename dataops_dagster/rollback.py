@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 
 from dataops_dagster import plan, release
@@ -21,7 +22,7 @@ from dataops_dagster.model import (
 )
 from dataops_dagster.objects import shown
 from dataops_dagster.planning import CANDIDATES, Rollback, rollback_of, signature
-from dataops_dagster.settings import Project, Workspace
+from dataops_dagster.settings import Policy, Project, Workspace
 from dataops_dagster.store import Store
 from dataops_dagster.text import one_line
 
@@ -61,12 +62,26 @@ def look(project: Project, target: Workspace, *, store: Store) -> Released:
 
 
 def consider(
-    project: Project, target: Workspace, *, store: Store, to: str | None, by: str, reason: str
+    project: Project,
+    target: Workspace,
+    *,
+    store: Store,
+    to: str | None,
+    by: str,
+    reason: str,
+    now: datetime,
 ) -> Considered:
     """Plan to bring the target back to the release `to`, or to the one before its last.
 
     Writes to no workspace; `promotion.publish` publishes what this returns.
     """
+    if target.merge.policy is Policy.FF_ONLY:
+        return Rejected(
+            target.name,
+            f"the policy of {target.name} is ff_only: after a commit of its own, which a rollback"
+            " is, nothing could be promoted into it",
+            f"choose another workspaces.{target.name}.merge.policy first",
+        )
     found = look(project, target, store=store)
     if not found.releases or found.head.commit is None:
         return Rejected(
@@ -81,12 +96,14 @@ def consider(
     if head.tree == earlier.tree:
         return NothingToDo(target.name, head.id, wanted)
     told = {"by": one_line(by), "reason": one_line(reason)}
+    # Of this moment: lifting an earlier rollback, of which all else may be equal, does not lift it.
+    time = int(now.timestamp())
     commit = store.write_commit(
         earlier.tree,
         [head.id],
         plan.rollback_message(project=project.name, target=target.name, to=wanted, **told),
         name=signature(project),
-        time=plan.moment(head),
+        time=time,
     )
     undone = store.log(wanted, head.id, limit=CANDIDATES)
     changed = store.differences(head.tree, earlier.tree)
@@ -105,7 +122,7 @@ def consider(
         changes=tuple(Change(d.status, shown(d.path)) for d in changed),
         overwrites=(),
         keeps=(),
-        tag=release.tag_of(project.name, target.name, commit, plan.moment(head), taken=tags),
+        tag=release.tag_of(project.name, target.name, commit, time, taken=tags),
     )
     decided = Verdict("rollback", State.PASSED, f"{told['by']}: {told['reason']}", told["by"])
     return Ready(plan.signed(planned), (decided,))

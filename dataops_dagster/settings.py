@@ -310,6 +310,13 @@ class FanIn(str, Enum):
     ANY = "any"
 
 
+def _not_empty(value: Any) -> Any:
+    # Commented out line by line, a gate would otherwise stand open in silence.
+    if value is None:
+        raise ValueError("is empty: write {} for its defaults, or remove the key")
+    return value
+
+
 class Gate(Settings):
     """What must hold before a promotion may land."""
 
@@ -349,8 +356,10 @@ class Gate(Settings):
     freezes: tuple[Period, ...] = Field(
         default=(), strict=False, description="no promotion lands within these periods"
     )
-    approvals: Approvals | None = Field(default=None, description="people's yes to the exact plan")
-    lint: Lint | None = Field(
+    approvals: Annotated[Approvals | None, BeforeValidator(_not_empty)] = Field(
+        default=None, description="people's yes to the exact plan"
+    )
+    lint: Annotated[Lint | None, BeforeValidator(_not_empty)] = Field(
         default=None, description="what lands must have no conflict markers and well-formed YAML"
     )
     predicate: Predicate | None = Field(
@@ -405,7 +414,7 @@ class Workspace(Settings):
         default=False,
         description="roll back, once, when the deployment or the run of what was promoted fails",
     )
-    gate: Gate | None = Field(
+    gate: Annotated[Gate | None, BeforeValidator(_not_empty)] = Field(
         default=None, description="conditions on a promotion into this workspace"
     )
     run: Step | None = Field(default=None, description="what a run of this workspace is")

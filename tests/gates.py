@@ -88,6 +88,7 @@ def consider_rollback(shop: Shop, target: str = "prod", *, to: str | None = None
         to=to,
         by="Ada",
         reason="sales are wrong",
+        now=NOW,
     )
 
 

@@ -300,7 +300,7 @@ class Story(RuleBasedStateMachine):
 
     def _rollback(self):
         prod = self.shop.project.workspaces["prod"]
-        told = {"by": "ada", "reason": "numbers are off"}
+        told = {"by": "ada", "reason": "numbers are off", "now": self.now}
         return rollback.consider(self.shop.project, prod, store=self.shop.store, to=None, **told)
 
     def _ran(self, commit: str, tree: str, outcome: Outcome) -> None:

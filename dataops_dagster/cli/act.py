@@ -105,7 +105,7 @@ def rollback(
     store = store_of(project)
     with progress(session, f"rolling {workspace.name} back"):
         answer: Considered | Answer = rollbacks.consider(
-            project, workspace, store=store, to=to, by=by, reason=reason
+            project, workspace, store=store, to=to, by=by, reason=reason, now=clock.now()
         )
         if isinstance(answer, Ready) and not dry_run:
             answer = promotion.publish(project, answer, store=store, now=clock.now())
@@ -142,8 +142,10 @@ def backport(session: Session, target: str, *, to: str | None, dry_run: bool) ->
 @click.option(
     "--key",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Sign by this ssh key, as a tag in the upstream's repository; needs no Dagster.",
+    help="Sign by this ssh key, as a tag in the upstream's repository; needs no Dagster, and"
+    " --commit where the plan is not about the upstream's head.",
 )
+@options.commit
 @options.reason_if_any
 @options.expires
 @options.by
@@ -154,6 +156,7 @@ def approve(
     *,
     digest: str,
     key: Path | None,
+    commit: str | None,
     reason: str,
     expires: str,
     by: str,
@@ -164,7 +167,7 @@ def approve(
         _decide(session, target, by=by, **given)
         return
     project, workspace = session.target(target)
-    planned = _planned(session, project, workspace, digest)
+    planned = _planned(session, project, workspace, digest, commit)
     tag = signatures.approve(
         store_of(project),
         Access.of(project, project.workspaces[planned.upstream]),
@@ -181,9 +184,15 @@ def approve(
     session.show({"tag": tag}, f"approved: {escape(tag)}")
 
 
-def _planned(session: Session, project: Project, target: Workspace, digest: str) -> Plan:
-    """Return the plan that would be approved; a person signs what is there, or nothing."""
-    found = consider(session, project, target, Asked())
+def _planned(
+    session: Session, project: Project, target: Workspace, digest: str, commit: str | None
+) -> Plan:
+    """Return the plan that would be approved; a person signs what is there, or nothing.
+
+    Which commit the gate takes is not asked: who signs needs no Dagster.
+    """
+    ungated = target.model_copy(update={"gate": None})
+    found = consider(session, project, ungated, Asked(commit))
     plan = found.plan if isinstance(found, Ready | Held) else None
     if plan is None or plan.digest != digest:
         now = f"it is {plan.digest} now" if plan else "there is none now"
@@ -198,7 +207,7 @@ def _planned(session: Session, project: Project, target: Workspace, digest: str)
 @options.by
 @click.pass_obj
 def hold(session: Session, target: str, *, reason: str, expires: str, by: str) -> None:
-    """Keep everything away from TARGET until somebody lifts it."""
+    """Keep promotions away from TARGET until somebody lifts it, or passes it by an override."""
     _decide(session, target, decision="hold", reason=reason, expires=expires, by=by)
 
 

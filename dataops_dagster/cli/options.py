@@ -16,7 +16,8 @@ allow = click.option(
     "--allow",
     multiple=True,
     type=click.Choice([allowance.value for allowance in Allowance]),
-    help="Promote this once although the upstream's history is unrelated or was rewritten.",
+    help="Allow this once: an upstream of unrelated history, one that was rewritten, or theirs over"
+    " what the target got by itself.",
 )
 reason = click.option("--reason", required=True, help="Why; recorded, and shown to others.")
 reason_if_any = click.option("--reason", default="", help="Why; recorded.")

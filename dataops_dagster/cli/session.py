@@ -74,7 +74,7 @@ class Session:
             click.echo(json.dumps(data, indent=2, default=str))
             return
         for item in tables:
-            self.out.print(item)
+            self.out.print(item, soft_wrap=isinstance(item, str))
 
 
 class _HomeBook:

@@ -77,8 +77,12 @@ def approvers(
     wrote = {_same(author) for author in authors} if rule.exclude_authors else set()
     found: dict[str, tuple[str, datetime]] = {}
     others = []
+    lifted = {d.lifts for d in decisions if d.kind is DecisionKind.LIFT}
     for approval in decisions:
         if approval.kind is not DecisionKind.APPROVE or approval.plan != plan.digest:
+            continue
+        if approval.id in lifted:
+            others.append(f"{approval.by}'s was lifted")
             continue
         until = min(filter(None, (approval.time + rule.expires, approval.expires)))
         if wrote & {_same(name) for name in (approval.by, *re.split("[<>]", approval.by))}:

@@ -12,7 +12,7 @@ from dataops_dagster.gate.decisions import SKEW, rejected_verdict
 from dataops_dagster.gate.verdicts import all_of, is_open
 from dataops_dagster.model import Decision, Evidence, Outcome, State, Verdict
 from dataops_dagster.settings import Gate, Step, Supersede
-from dataops_dagster.text import moment
+from dataops_dagster.text import moment, span
 
 
 @dataclass(frozen=True)
@@ -154,12 +154,12 @@ def evidence_verdict(
     if not successes:
         others = f" and {count - 1} more" if count > 1 else ""
         reason = f"{wanted}: no run is recorded for {commit[:12]}{others}"
-    elif fresh == successes:
+    elif gate.max_age is None or fresh == successes:
         reason = f"{wanted}: {len(fresh)} of {gate.runs} are recorded for {commit[:12]}"
     else:
         reason = (
             f"{wanted}: {len(successes) - len(fresh)} at {commit[:12]} is older than"
-            f" {gate.max_age}, the last of {moment(successes[-1].time)}"
+            f" {span(gate.max_age)}, the last of {moment(successes[-1].time)}"
         )
     return Verdict("evidence", State.PENDING, reason, who)
 
@@ -174,8 +174,8 @@ def soak_verdict(commit: str, witness: Witness, soak: timedelta, *, now: datetim
     ends = successes[0].time + soak
     since = f"{witness.upstream} at {commit[:12]} stands since {moment(successes[0].time)}"
     if now >= ends:
-        return Verdict("soak", State.PASSED, f"{since}, longer than {soak}", who)
-    return Verdict("soak", State.PENDING, f"{since}, and has to for {soak}", who, ends)
+        return Verdict("soak", State.PASSED, f"{since}, longer than {span(soak)}", who)
+    return Verdict("soak", State.PENDING, f"{since}, and has to for {span(soak)}", who, ends)
 
 
 def _known(evidence: Sequence[Evidence], now: datetime) -> list[Evidence]:

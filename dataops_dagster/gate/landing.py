@@ -29,7 +29,10 @@ def tested_verdict(plan: Plan, rule: TreeRule, retests: Sequence[Verdict]) -> Ve
     }[rule]
     if plan.equality in accepted:
         return Verdict(
-            "tested tree", State.PASSED, f"{plan.commit[:12]} is what was run: {level}", who
+            "tested tree",
+            State.PASSED,
+            f"what lands equals {plan.upstream_commit[:12]} of {plan.upstream}: {level}",
+            who,
         )
     if rule is TreeRule.RETEST:
         (retest,) = retests

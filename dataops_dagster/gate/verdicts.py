@@ -65,9 +65,15 @@ def lines(verdicts: Sequence[Verdict], depth: int = 0) -> list[str]:
 
 def line(verdict: Verdict) -> str:
     """Return a verdict as one line: where it stands, why, who can change it, and when it can pass."""
-    text = f"{_MARKS[verdict.state]} {verdict.condition}: {verdict.reason}"
-    if verdict.state is State.PASSED:
+    text = f"{_MARKS[verdict.state]} {verdict.condition}: {_reason(verdict)}"
+    if verdict.state is State.PASSED or verdict.parts:
         return text
     if verdict.earliest:
         text += f" [not before {moment(verdict.earliest)}]"
     return f"{text} [{verdict.who}]"
+
+
+def _reason(verdict: Verdict) -> str:
+    """Return the reason; of one that has parts, each line below says its own."""
+    passed = sum(part.state is State.PASSED for part in verdict.parts)
+    return f"{passed} of {len(verdict.parts)} passed" if verdict.parts else verdict.reason

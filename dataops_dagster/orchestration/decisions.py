@@ -63,7 +63,7 @@ def decide_job(project: Project) -> dg.JobDefinition:
             target = _target(project, config)
             for told in _decided(context, project, target, config):
                 record(context, project, target, told)
-                context.log.info(f"{config.by}: {config.decision} {config.target}: {config.reason}")
+                context.log.info(f"{told[records.BY]}: {config.decision} {target.name}")
 
     @dg.job(
         name=naming.decide_job(project.name),
@@ -165,17 +165,19 @@ def _lifted(
     undone = found.rollback(found.releases[0][1]) if found.releases else None
     if undone and undone.commit not in lifted:
         holds.append(undone.commit)
-    chosen = [id_ for id_ in (*holds, *rejections) if wanted and id_.startswith(wanted)]
+    approvals = [d.id for d in in_force(decisions, DecisionKind.APPROVE, now)]
+    known = list(dict.fromkeys((*holds, *rejections, *approvals)))
+    chosen = [id_ for id_ in known if wanted and id_.startswith(wanted)]
     if not wanted:
         chosen = holds
     if not chosen:
-        known = ", ".join(id_[:12] for id_ in dict.fromkeys((*holds, *rejections)))
+        named = ", ".join(id_[:12] for id_ in known)
         raise ConfigError.at(
             "lifts",
             f"there is no hold or rejection {wanted}".rstrip() + f" of {target.name}",
-            f"name one of {known}" if known else "nothing holds it",
+            f"name one of {named}" if named else "nothing holds it",
         )
-    return list(dict.fromkeys(chosen))
+    return chosen
 
 
 def rollback_job(project: Project) -> dg.JobDefinition:
@@ -213,7 +215,13 @@ def _roll_back(
     context.instance.add_run_tags(context.run.run_id, {key: value})
     store = store_of(project)
     ready = rollback.consider(
-        project, target, store=store, to=given.to, by=given.by, reason=given.reason
+        project,
+        target,
+        store=store,
+        to=given.to,
+        by=given.by,
+        reason=given.reason,
+        now=clock.now(),
     )
     if isinstance(ready, NothingToDo):
         context.log.info(f"nothing to do: {target.name} is what it was then")
@@ -237,7 +245,7 @@ def _roll_back(
     context.log_event(
         dg.AssetMaterialization(
             naming.asset_key(project.name, target.name),
-            description=f"Rolled back by {given.by}: {given.reason}",
+            description=f"Rolled back by {one_line(given.by)}: {one_line(given.reason)}",
             tags={naming.DATA_VERSION_TAG: ready.plan.commit},
             metadata={
                 **metadata.of_plan(ready.plan),
