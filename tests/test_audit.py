@@ -27,6 +27,8 @@ from tests.gates import (
 from tests.gates import release as released
 from tests.repositories import git
 
+pytestmark = pytest.mark.slow
+
 
 def audited(shop: Shop, target: str = "prod") -> list[audit.Entry]:
     return audit.audit(shop.project, shop.project.workspaces[target], store=shop.store)

@@ -13,6 +13,8 @@ from tests.dagster_shop import DagsterShop
 from tests.repositories import git
 from tests.test_cli import configured, dataops, empty_home
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["configured", "empty_home"]
 
 

@@ -27,6 +27,8 @@ from tests.gates import (
     stage,
 )
 
+pytestmark = pytest.mark.slow
+
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 SUNDAY = NOW
 """22 November 2026, 06:00 UTC."""

@@ -17,6 +17,8 @@ from dataops_dagster.orchestration.asking import ATTEMPTS
 from tests.conftest import PROJECT_FILES, SHOP, make_shop
 from tests.dagster_shop import DagsterShop
 
+pytestmark = pytest.mark.slow
+
 
 class Clock:
     """The time, as far as ours goes; Dagster's events keep the real one."""

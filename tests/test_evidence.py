@@ -25,6 +25,8 @@ from tests.gates import (
     stage,
 )
 
+pytestmark = pytest.mark.slow
+
 PASSED, FAILED, ERRORED = Outcome.PASSED, Outcome.FAILED, Outcome.ERRORED
 HOUR = timedelta(hours=1)
 
@@ -75,7 +77,7 @@ def test_what_is_proven_expires_at_its_age_and_not_a_second_before(changed: Shop
     shop.prove(shop.staging)
     assert isinstance(shop.consider("prod", now=NOW + HOUR), Ready)
     verdict = held(shop, "evidence", now=NOW + HOUR + timedelta(seconds=1))
-    assert "is older than 1:00:00, the last of 2026-11-22 06:00 UTC" in verdict.reason
+    assert "is older than 1h, the last of 2026-11-22 06:00 UTC" in verdict.reason
     shop.prove(shop.staging, after=3601)
     landed(shop.promote("prod", now=NOW + HOUR + timedelta(seconds=1)))
 

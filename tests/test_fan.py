@@ -21,6 +21,8 @@ from tests.conftest import NOW, SHOP, Shop
 from tests.gates import configured, forwardable, landed, opens_at, record
 from tests.repositories import git
 
+pytestmark = pytest.mark.slow
+
 HOUR = timedelta(hours=1)
 RUN = "    run: {platform: command, command: [sh, run.sh], deadline: 1m}\n"
 

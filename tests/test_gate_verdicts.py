@@ -106,7 +106,7 @@ def test_a_tree_of_verdicts_reads_from_its_top_each_part_deeper():
         (0, "last"),
     ]
     assert lines([outer, last], depth=1) == [
-        "  waits outer: waits [Ada]",
+        "  waits outer: 1 of 2 passed",
         "    waits inner: waits [Ada]",
         "    passed condition: ",
         "  passed last: is open",

@@ -38,7 +38,7 @@ def fail(*_):
     [
         (lambda *_: None, State.PASSED, "shop_policy:may_land agrees"),
         (lambda *_: "not on\nFridays", State.PENDING, "shop_policy:may_land: not on Fridays"),
-        (lambda *_: True, State.FAILED, "shop_policy:may_land answers bool, not None, text or"),
+        (lambda *_: True, State.FAILED, "shop_policy:may_land answers True, not None, text or"),
         (fail, State.FAILED, "shop_policy:may_land: RuntimeError: no connection"),
         (lambda: None, State.FAILED, "shop_policy:may_land: TypeError: "),
     ],

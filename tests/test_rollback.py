@@ -36,6 +36,8 @@ from tests.gates import (
 )
 from tests.repositories import git
 
+pytestmark = pytest.mark.slow
+
 LINES = "".join(f"line {number}\n" for number in range(1, 10))
 
 

@@ -23,6 +23,8 @@ from dataops_dagster.model import Decision, DecisionKind
 from dataops_dagster.store import Store
 from tests.repositories import ENVIRONMENT, Workspace, git, make_workspace
 
+pytestmark = pytest.mark.slow
+
 NOW = datetime(2026, 11, 22, 6, 0, tzinfo=timezone.utc)
 PLAN = "sha256:" + "a" * 64
 OTHER_PLAN = "sha256:" + "b" * 64
