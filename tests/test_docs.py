@@ -225,7 +225,7 @@ def test_a_gate_that_is_shown_says_what_is_shown(story: Shop, block):
         story.book.decided.append(decision(DecisionKind.REJECT, "ada", "doubles orders", **named))
     plan = run("dataops --json plan prod")
     assert plan.exit_code == 0, plan.output
-    if "1 of 2" in answer_after(block):
+    if "1 of 2 for sha256:" in answer_after(block):
         digest = re.search(r"sha256:[0-9a-f]{64}", plan.stdout)
         assert digest
         approved = decision(DecisionKind.APPROVE, "ada", "", plan=digest[0])
