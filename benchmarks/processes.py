@@ -15,6 +15,7 @@ from typing import NoReturn
 
 ROOT = Path(__file__).parent.parent
 _GRACE_SECONDS = 20
+_AGAIN_SECONDS = 0.05
 _INTERRUPTED = 130
 
 
@@ -92,7 +93,16 @@ def orderly_end() -> Iterator[None]:
     def interrupt(*_: object) -> NoReturn:
         raise KeyboardInterrupt
 
+    def unheard(what: sys.UnraisableHookArgs) -> None:
+        # It came while an object was being collected, where Python lets nothing be raised.
+        if issubclass(what.exc_type, KeyboardInterrupt):
+            signal.setitimer(signal.ITIMER_REAL, _AGAIN_SECONDS)
+        else:
+            sys.__unraisablehook__(what)
+
     signal.signal(signal.SIGTERM, interrupt)
+    signal.signal(signal.SIGALRM, interrupt)
+    sys.unraisablehook = unheard
     try:
         yield
     except KeyboardInterrupt:
