@@ -231,7 +231,7 @@ def _time(
 def _find(case: Case) -> _Look:
     """Look up as the gate does."""
     whose = (history.PROJECT, history.WORKSPACE, history.ENVIRONMENT, case.candidates)
-    return lambda _, instance: len(records.InstanceEvidence(instance).find(*whose))
+    return lambda _, instance: len(records.InstanceBook(instance).find(*whose))
 
 
 def _records(case: Case) -> _Look:
@@ -253,7 +253,7 @@ def _events(past: Past, instance: dg.DagsterInstance) -> int:
 _INTRODUCTION = """\
 # What looking up evidence costs
 
-`InstanceEvidence.find`, with which the gate looks up the evidence for its candidates, in instances of
+`InstanceBook.find`, with which the gate looks up the evidence for its candidates, in instances of
 Dagster with {runs} past runs. Look-ups in the one and the other alternate, {copies} in
 a round ({copies_of_many} of a commit with {many} runs), rounds: {rounds} after one to warm up. Each is the first
 of its kind in an instance that was just opened, as Dagster opens one for each look of a sensor.
