@@ -11,6 +11,7 @@ from dataops_dagster.git import Access
 from dataops_dagster.heads import Head, look_up
 from dataops_dagster.model import (
     Change,
+    Commit,
     Considered,
     Equality,
     NothingToDo,
@@ -46,6 +47,13 @@ class Released:
         walked = self.store.history(self.head.commit) if tags else []
         return [(tags[commit], commit) for commit in walked if commit in tags]
 
+    @property
+    def since_last(self) -> tuple[Commit, ...]:
+        """The newest commits that the target got since its last release."""
+        if not self.releases or self.head.commit is None:
+            return ()
+        return self.store.log(self.releases[0][1], self.head.commit, limit=CANDIDATES).commits
+
     def rollback(self, commit: str) -> Rollback | None:
         """Return the rollback that a release is, if it is one."""
         trailers = self.store.trailers(commit)
@@ -54,7 +62,11 @@ class Released:
 
 def look(project: Project, target: Workspace, *, store: Store) -> Released:
     """Look up a target's head and releases, and bring its history into the cache."""
-    head = look_up(project, target)
+    return at(project, target, look_up(project, target), store=store)
+
+
+def at(project: Project, target: Workspace, head: Head, *, store: Store) -> Released:
+    """Bring the history of a target's head into the cache."""
     if head.commit:
         access = Access.of(project, target)
         store.fetch(access, target.branch, head.commit, without_blobs=True)

@@ -13,6 +13,7 @@ import dagster as dg
 
 from dataops_dagster.gate.verdicts import line, nested
 from dataops_dagster.model import (
+    Commit,
     Conflicted,
     Considered,
     Held,
@@ -69,6 +70,13 @@ def of_plan(plan: Plan) -> dict[str, Any]:
     }
 
 
+def of_hotfixes(commits: Sequence[Commit]) -> dict[str, Any]:
+    """Return what a target got by itself, if it did."""
+    rows = ((c.id[:12], c.author, c.subject) for c in commits)
+    header = ("commit", "author", "subject")
+    return {"dataops/hotfixes": table(header, rows)} if commits else {}
+
+
 def _lists(plan: Plan) -> dict[str, Any]:
     lists: dict[str, Any] = {}
     if plan.overwrites:
@@ -77,9 +85,7 @@ def _lists(plan: Plan) -> dict[str, Any]:
     if plan.keeps:
         kept = [(each.path, reason_of(each)) for each in plan.keeps]
         lists["dataops/keeps"] = table(("path", "why"), kept)
-    if plan.hotfixes:
-        own = ((c.id[:12], c.author, c.subject) for c in plan.hotfixes)
-        lists["dataops/hotfixes"] = table(("commit", "author", "subject"), own)
+    lists |= of_hotfixes(plan.hotfixes)
     if plan.skipped:
         lists["dataops/skipped"] = table(("commit",), ((commit,) for commit in plan.skipped))
     return lists

@@ -31,6 +31,7 @@ from dataops_dagster.model import (
     Outcome,
     Plan,
     Ready,
+    Refusal,
     Rejected,
     State,
 )
@@ -95,6 +96,8 @@ class Observer:
                 answer = self._guarded(self.promotion, workspace, heads)
                 promotes = isinstance(answer, dg.RunRequest) or answer.under_way
                 found.add(workspace.name, answer)
+            elif workspace.gate:
+                found.add(workspace.name, self._guarded(self._standing, workspace, heads))
             if workspace.deploy and workspace.deploy.when == "change":
                 found.add(workspace.name, self._guarded(self.deployment, workspace, heads))
             elif workspace.deploy and workspace.upstream:
@@ -123,30 +126,10 @@ class Observer:
 
     def promotion(self, target: Workspace, heads: Heads) -> Decision:
         """Ask for the promotion that the gate would let land now."""
-        considered = promotion.consider(
-            self.project,
-            target,
-            store=self.store,
-            book=records.InstanceBook(self.instance),
-            now=self.now,
-            heads=heads,
-        )
-        self.considered[target.name] = considered
-        match considered:
-            case NothingToDo():
-                return Wait(f"has all of {', '.join(target.upstream)}")
-            case Held(_, verdicts, plan):
-                if plan and is_waiting_for_retest(verdicts, plan, target.gate):
-                    return self._retest(target, plan)
-                return Wait("\n".join(["not yet", *lines(verdicts, depth=1)]))
-            case Conflicted(_, _, _):
-                return Wait(f"refused: {considered.reason}")
-            case Rejected(_, reason, hint):
-                return Wait(f"refused: {reason} (hint: {hint})")
-            case Ready(plan):
-                pass
-            case _:
-                assert_never(considered)
+        considered = self._consider(target, heads)
+        if not isinstance(considered, Ready):
+            return self._not_now(target, considered)
+        plan = considered.plan
         graph = naming.promotion_graph(self.project.name, target.name)
         op = naming.promotion_op("fetch", self.project.name, target.name)
         # What was promoted before, and rolled back, a person let in again by lifting the hold.
@@ -170,6 +153,40 @@ class Observer:
                 **more,
             ),
         )
+
+    def _standing(self, target: Workspace, heads: Heads) -> Decision:
+        """Say where the gate of a target stands that people, or the clock, promote into."""
+        considered = self._consider(target, heads)
+        if isinstance(considered, Ready):
+            return Wait(f"could be promoted into now; that is left to {target.promote}")
+        return self._not_now(target, considered)
+
+    def _consider(self, target: Workspace, heads: Heads) -> Considered:
+        found = promotion.consider(
+            self.project,
+            target,
+            store=self.store,
+            book=records.InstanceBook(self.instance),
+            now=self.now,
+            heads=heads,
+        )
+        self.considered[target.name] = found
+        return found
+
+    def _not_now(self, target: Workspace, considered: NothingToDo | Refusal) -> Decision:
+        match considered:
+            case NothingToDo():
+                return Wait(f"has all of {', '.join(target.upstream)}")
+            case Held(_, verdicts, plan):
+                if plan and is_waiting_for_retest(verdicts, plan, target.gate):
+                    return self._retest(target, plan)
+                return Wait("\n".join(["not yet", *lines(verdicts, depth=1)]))
+            case Conflicted(_, _, _):
+                return Wait(f"refused: {considered.reason}")
+            case Rejected(_, reason, hint):
+                return Wait(f"refused: {reason} (hint: {hint})")
+            case _:
+                assert_never(considered)
 
     def deployment(self, workspace: Workspace, heads: Heads) -> Decision:
         """Ask for the deployment of a head that is not served; a target's must be a release."""

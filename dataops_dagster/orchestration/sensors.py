@@ -7,13 +7,13 @@ from typing import Any
 
 import dagster as dg
 
-from dataops_dagster import clock
+from dataops_dagster import clock, rollback
 from dataops_dagster.errors import DataOpsError
-from dataops_dagster.heads import Heads, look_up_all
+from dataops_dagster.heads import Head, Heads, look_up_all
 from dataops_dagster.model import Considered
 from dataops_dagster.orchestration import metadata, naming, records
 from dataops_dagster.orchestration.requests import Observer
-from dataops_dagster.settings import Project
+from dataops_dagster.settings import Project, Workspace
 from dataops_dagster.store import store_of
 
 FETCH_SECONDS = 30.0
@@ -67,7 +67,7 @@ def _moved(
         tags = {naming.DATA_VERSION_TAG: str(head.commit)}
         if not workspace.upstream:
             yield dg.AssetObservation(key, tags=tags)
-        elif naming.promotion_tag(project.name, workspace.name, "")[0] not in busy and recorded[
+        elif not busy & _movers(project, workspace) and recorded[
             workspace.name
         ] == records.recorded_head(instance, project.name, workspace):
             # No run of ours is about to tell it, or has just done so.
@@ -80,8 +80,24 @@ def _moved(
                     records.OUTCOME: f"release {head.release}"
                     if head.release
                     else "moved by others",
+                    **({} if head.release else _drift(project, workspace, head)),
                 },
             )
+
+
+def _movers(project: Project, target: Workspace) -> set[str]:
+    """Return the tags of runs of ours that move a target's head."""
+    tags = (naming.promotion_tag, naming.rollback_tag)
+    return {tag(project.name, target.name, "")[0] for tag in tags}
+
+
+def _drift(project: Project, target: Workspace, head: Head) -> dict[str, Any]:
+    """Return what a target got since its last release; nothing where that cannot be looked up now."""
+    try:
+        found = rollback.at(project, target, head, store=store_of(project, seconds=FETCH_SECONDS))
+        return metadata.of_hotfixes(found.since_last)
+    except DataOpsError:
+        return {}
 
 
 def gates_sensor(project: Project, jobs: Sequence[Any]) -> dg.SensorDefinition:
