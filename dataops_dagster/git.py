@@ -43,6 +43,7 @@ _SETTINGS = {
     **BOUNDS,
     "core.attributesFile": "/dev/null",
     "core.fsmonitor": "false",
+    "core.fsync": "none",
     "core.hooksPath": "/dev/null",
     "core.protectHFS": "true",
     "core.protectNTFS": "true",

@@ -12,6 +12,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -93,6 +94,7 @@ class Store(Objects):
         self.folder = root / f"{project}.git"
         self.seconds = seconds
         self.made = 0  # how often we made the cache anew: what was in it is gone then
+        self._seen: tuple[int, dict[str, str]] = (0, {})
         self._file_lock = FileLock(f"{self.folder}.lock", timeout=seconds)
 
     @contextlib.contextmanager
@@ -257,7 +259,9 @@ class Store(Objects):
             self._tidy(access)
 
     def _receive(self, access: Access, wanted: Wanted, ref: str) -> None:
-        tips = self._tips()
+        # Tips of a moment ago will do: only a cache that was made anew has lost what they had.
+        made, seen = self._seen
+        tips = seen if made and made == self._made_at() else self._tips()
         # What is new on a branch that we know is needed whole: it will be pushed on.
         partly = wanted.without_blobs and ref not in tips and not self._whole.exists()
         asked = dataclasses.replace(wanted, haves=self._known(tips, ref), without_blobs=partly)
@@ -324,8 +328,18 @@ class Store(Objects):
 
     def _tips(self) -> dict[str, str]:
         """Return the tips of branches as last fetched, by the refs that keep them."""
+        made = self._made_at()
         listed = self.text("for-each-ref", "--format=%(refname) %(objectname)", _OWN_REFS)
-        return dict(line.split(" ") for line in listed.split("\n") if line)
+        tips = dict(line.split(" ") for line in listed.split("\n") if line)
+        self._seen = (made, tips)
+        return tips
+
+    def _made_at(self) -> int:
+        """Say when the cache was made, in ns; another process may have made it anew. 0: not yet."""
+        try:
+            return (self.folder / "HEAD").stat().st_mtime_ns
+        except OSError:
+            return 0
 
     def _known(self, tips: dict[str, str], ref: str) -> list[str]:
         """Return ids whose history we have: all tips, and what came before them.
@@ -352,12 +366,13 @@ class Store(Objects):
         ref = branch_ref(branch)
         updates: dict[str, tuple[str | None, str]] = {ref: (base, commit)}
         updates |= {f"refs/tags/{name}": (None, id_) for name, id_ in tags.items()}
-        report = self._remote(access).push(
-            self.git, updates, has=[base] if base else [], seconds=NETWORK_SECONDS
-        )
+        with ThreadPoolExecutor(1) as beside:
+            # What is refused is kept, too: it is whole, and the next fetch puts the server's head there.
+            beside.submit(self._keep_own, self._ref(access, branch), commit)
+            report = self._remote(access).push(
+                self.git, updates, has=[base] if base else [], seconds=NETWORK_SECONDS
+            )
         if not report.refused:
-            with contextlib.suppress(ToolError):  # it is published; the next fetch finds it
-                self.git("update-ref", self._ref(access, branch), commit)
             return None
         if report.refused.keys() < updates.keys():
             moved_refs = ", ".join(sorted(updates.keys() - report.refused.keys()))
@@ -371,6 +386,10 @@ class Store(Objects):
         said = report.said[:_REASON_LINES]
         moved = any(_MOVED.search(reason) for reason in reasons)
         return PushRejected("; ".join([*reasons, *said]), moved)
+
+    def _keep_own(self, ref: str, commit: str) -> None:
+        with contextlib.suppress(ToolError):  # the next fetch keeps it
+            self.git("update-ref", ref, commit)
 
 
 def store_of(project: Project, seconds: float = NETWORK_SECONDS) -> Store:
