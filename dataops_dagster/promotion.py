@@ -62,17 +62,17 @@ def consider(
     upstreams = project.upstreams_of(target)
     heads = heads or look_up_all(project, [target.name, *target.upstream])
     base = _head(heads[target.name])
-    tips = dict[str, str]()
+    found = {upstream.name: _head(heads[upstream.name]).commit for upstream in upstreams}
+    tips = {name: tip for name, tip in found.items() if tip}
+    any_will_do = target.gate is None or target.gate.upstreams is FanIn.ANY
     for upstream in upstreams:
-        tip = _head(heads[upstream.name]).commit
-        if tip is None:
+        if upstream.name not in tips and not (any_will_do and tips):
             return Rejected(
                 target.name,
                 f"{upstream.name} has no branch {upstream.branch}",
                 f"push to it first, or mend workspaces.{upstream.name}.branch",
             )
-        tips[upstream.name] = tip
-    any_will_do = target.gate is None or target.gate.upstreams is FanIn.ANY
+    upstreams = tuple(upstream for upstream in upstreams if upstream.name in tips)
     chosen = upstreams if any_will_do else upstreams[:1]
     if commit is None and all((base.commit, tips[u.name]) in _contained for u in chosen):
         return NothingToDo(target.name, str(base.commit), tips[chosen[0].name])

@@ -206,3 +206,12 @@ def test_each_target_of_an_upstream_has_its_own_gate(running_shop: Shop):
     assert [w.name for w in shop.project.targets_of(shop.project.workspaces["dev"])] == [
         *("staging", "prod")
     ]
+
+
+def test_an_upstream_that_has_no_branch_yet_keeps_nothing_from_the_other(running_shop: Shop):
+    shop = fed_by_both(running_shop, "any")
+    commit = both(shop, {"a": "1\n"}, proven=("staging",))
+    git(shop.dev.bare, "update-ref", "-d", "refs/heads/main")
+    assert landed(shop.promote("prod")).upstream_commit == commit
+    shop = fed_by_both(running_shop, "all")
+    assert isinstance(shop.promote("prod"), Rejected)
