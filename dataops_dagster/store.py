@@ -44,6 +44,10 @@ _REASON_LINES = 10
 # git lets a branch point to commits only.
 _OWN_REFS, _PARTIAL_REFS = "refs/heads/dataops", "refs/heads/dataops-partial"
 
+_Seen = tuple[int, dict[str, str]]
+_NOTHING_SEEN: _Seen = (0, {})
+"""When the cache was made, and the tips of branches in it."""
+
 _HAVES = 256
 """How many commits of a branch as last fetched a server is told of: one of them it will know."""
 
@@ -94,7 +98,7 @@ class Store(Objects):
         self.folder = root / f"{project}.git"
         self.seconds = seconds
         self.made = 0  # how often we made the cache anew: what was in it is gone then
-        self._seen: tuple[int, dict[str, str]] = (0, {})
+        self._seen = _NOTHING_SEEN
         self._file_lock = FileLock(f"{self.folder}.lock", timeout=seconds)
 
     @contextlib.contextmanager
@@ -185,9 +189,12 @@ class Store(Objects):
         """
         try:
             tips = set(self._tips().values())
+            unknown = [commit for commit in commits if commit not in tips]
+            with ThreadPoolExecutor(max(1, len(unknown))) as pool:
+                reached = list(pool.map(self._is_reached, unknown))
         except _CacheBroken:
             return list(commits)
-        return [commit for commit in commits if commit not in tips and not self._is_reached(commit)]
+        return [commit for commit, there in zip(unknown, reached, strict=True) if not there]
 
     def _is_reached(self, commit: str) -> bool:
         found = self.git(
@@ -259,8 +266,8 @@ class Store(Objects):
             self._tidy(access)
 
     def _receive(self, access: Access, wanted: Wanted, ref: str) -> None:
-        # Tips of a moment ago will do: only a cache that was made anew has lost what they had.
-        made, seen = self._seen
+        # Tips of a moment ago will do, once: only a cache that was made anew has lost what they had.
+        (made, seen), self._seen = self._seen, _NOTHING_SEEN
         tips = seen if made and made == self._made_at() else self._tips()
         # What is new on a branch that we know is needed whole: it will be pushed on.
         partly = wanted.without_blobs and ref not in tips and not self._whole.exists()
