@@ -1112,7 +1112,7 @@ class Meddler(Book):
 
 
 def meddled(shop: Shop, happen) -> Shop:
-    return dataclasses.replace(shop, book=Meddler(shop.book.evidence, [happen]))
+    return dataclasses.replace(shop, book=Meddler(shop.book.evidence, happen=[happen]))
 
 
 def test_a_race_that_an_agreed_plan_loses_is_not_planned_anew(promoted_shop: Shop):
