@@ -181,11 +181,12 @@ def _bring(project: Project, heads: Sequence[tuple[Workspace, str | None]], stor
 
 def agreed(considered: Considered, digest: str | None) -> Considered:
     """Refuse a plan that is not the one that `digest` names."""
-    if digest is None or not isinstance(considered, Ready) or considered.plan.digest == digest:
+    plan = considered.plan if isinstance(considered, Ready | Held) else None
+    if digest is None or plan is None or plan.digest == digest:
         return considered
     return Rejected(
-        considered.plan.target,
-        f"the world moved: what would be published now is the plan {considered.plan.digest}",
+        plan.target,
+        f"the world moved: what would be published now is the plan {plan.digest}",
         "look at the plan anew; naming its commit too keeps newer ones out of it",
     )
 
