@@ -188,8 +188,9 @@ class Store(Objects):
         An object may also be there because a fetch that was refused left it.
         """
         try:
-            tips = set(self._tips().values())
-            unknown = [commit for commit in commits if commit not in tips]
+            made, tips = self._made_at(), self._tips()
+            self._seen = (made, tips)
+            unknown = [commit for commit in commits if commit not in tips.values()]
             with ThreadPoolExecutor(max(1, len(unknown))) as pool:
                 reached = list(pool.map(self._is_reached, unknown))
         except _CacheBroken:
@@ -335,11 +336,8 @@ class Store(Objects):
 
     def _tips(self) -> dict[str, str]:
         """Return the tips of branches as last fetched, by the refs that keep them."""
-        made = self._made_at()
         listed = self.text("for-each-ref", "--format=%(refname) %(objectname)", _OWN_REFS)
-        tips = dict(line.split(" ") for line in listed.split("\n") if line)
-        self._seen = (made, tips)
-        return tips
+        return dict(line.split(" ") for line in listed.split("\n") if line)
 
     def _made_at(self) -> int:
         """Say when the cache was made, in ns; another process may have made it anew. 0: not yet."""
