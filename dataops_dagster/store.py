@@ -44,10 +44,6 @@ _REASON_LINES = 10
 # git lets a branch point to commits only.
 _OWN_REFS, _PARTIAL_REFS = "refs/heads/dataops", "refs/heads/dataops-partial"
 
-_Seen = tuple[int, dict[str, str]]
-_NOTHING_SEEN: _Seen = (0, {})
-"""When the cache was made, and the tips of branches in it."""
-
 _HAVES = 256
 """How many commits of a branch as last fetched a server is told of: one of them it will know."""
 
@@ -98,7 +94,6 @@ class Store(Objects):
         self.folder = root / f"{project}.git"
         self.seconds = seconds
         self.made = 0  # how often we made the cache anew: what was in it is gone then
-        self._seen = _NOTHING_SEEN
         self._file_lock = FileLock(f"{self.folder}.lock", timeout=seconds)
 
     @contextlib.contextmanager
@@ -188,9 +183,8 @@ class Store(Objects):
         An object may also be there because a fetch that was refused left it.
         """
         try:
-            made, tips = self._made_at(), self._tips()
-            self._seen = (made, tips)
-            unknown = [commit for commit in commits if commit not in tips.values()]
+            tips = set(self._tips().values())
+            unknown = [commit for commit in commits if commit not in tips]
             with ThreadPoolExecutor(max(1, len(unknown))) as pool:
                 reached = list(pool.map(self._is_reached, unknown))
         except _CacheBroken:
@@ -267,9 +261,7 @@ class Store(Objects):
             self._tidy(access)
 
     def _receive(self, access: Access, wanted: Wanted, ref: str) -> None:
-        # Tips of a moment ago will do, once: only a cache that was made anew has lost what they had.
-        (made, seen), self._seen = self._seen, _NOTHING_SEEN
-        tips = seen if made and made == self._made_at() else self._tips()
+        tips = self._tips()
         # What is new on a branch that we know is needed whole: it will be pushed on.
         partly = wanted.without_blobs and ref not in tips and not self._whole.exists()
         asked = dataclasses.replace(wanted, haves=self._known(tips, ref), without_blobs=partly)
@@ -338,13 +330,6 @@ class Store(Objects):
         """Return the tips of branches as last fetched, by the refs that keep them."""
         listed = self.text("for-each-ref", "--format=%(refname) %(objectname)", _OWN_REFS)
         return dict(line.split(" ") for line in listed.split("\n") if line)
-
-    def _made_at(self) -> int:
-        """Say when the cache was made, in ns; another process may have made it anew. 0: not yet."""
-        try:
-            return (self.folder / "HEAD").stat().st_mtime_ns
-        except OSError:
-            return 0
 
     def _known(self, tips: dict[str, str], ref: str) -> list[str]:
         """Return ids whose history we have: all tips, and what came before them.

@@ -591,7 +591,9 @@ def test_a_pack_that_is_not_what_was_asked_for_changes_nothing_and_heals(made, h
     answer = world.attempt()
     assert isinstance(answer, ToolError), answer
     unchanged(world)
-    assert "the cache" not in answer.hint
+    # A cache that leaves contents out is not checked for links, as by git itself: what is missing
+    # shows later there, and the cache is made anew.
+    assert "the cache" not in answer.hint or (world.shop.store.made and answer.retryable)
     world.server.faults.clear()
     answer = world.attempt()
     if isinstance(answer, ToolError) and answer.retryable:
