@@ -530,7 +530,10 @@ def test_a_tag_of_ours_is_the_one_that_git_makes(upstream, store):
     assert text.decode().endswith(f"\ntagger us (shop) <dataops@localhost> 7 +0000\n\n{MESSAGE}")
 
 
-@pytest.mark.parametrize("data", [b"", b"a\0b\r\n", os.urandom(200_000)])
+MANY_BYTES = bytes(range(256)) * 800
+
+
+@pytest.mark.parametrize("data", [b"", b"a\0b\r\n", MANY_BYTES], ids=["empty", "binary", "many"])
 def test_a_file_of_ours_is_the_one_that_git_writes(upstream, store, data):
     store.fetch(access(upstream), "main", upstream.head)
     blob = store.write_blob(data)
