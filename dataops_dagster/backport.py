@@ -31,9 +31,7 @@ def turned(project: Project, target: Workspace, upstream: Workspace) -> tuple[Pr
 
 def refused(project: Project, target: Workspace, *, store: Store) -> Rejected | None:
     """Say no where the target was rolled back: the upstream would lose what was undone."""
-    found = rollback.look(project, target, store=store)
-    last = found.releases[0][1] if found.releases else None
-    undone = found.rollback(last) if last else None
+    undone = rollback.look(project, target, store=store).undone
     if undone is None:
         return None
     return Rejected(

@@ -54,6 +54,11 @@ class Released:
             return ()
         return self.store.log(self.releases[0][1], self.head.commit, limit=CANDIDATES).commits
 
+    @property
+    def undone(self) -> Rollback | None:
+        """The rollback that the last release is, if it is one."""
+        return self.rollback(self.releases[0][1]) if self.releases else None
+
     def rollback(self, commit: str) -> Rollback | None:
         """Return the rollback that a release is, if it is one."""
         trailers = self.store.trailers(commit)

@@ -15,13 +15,18 @@ SKEW = timedelta(minutes=5)
 """How far the clocks of two machines may be apart; what is later than that has not happened yet."""
 
 
+def lifted(decisions: Sequence[Decision]) -> set[str]:
+    """Return the ids of what was lifted: of decisions, and commits of rollbacks."""
+    return {d.lifts for d in decisions if d.kind is DecisionKind.LIFT}
+
+
 def in_force(decisions: Sequence[Decision], kind: DecisionKind, now: datetime) -> list[Decision]:
     """Return the decisions of a kind that were not lifted and are not over."""
-    lifted = {d.lifts for d in decisions if d.kind is DecisionKind.LIFT}
+    gone = lifted(decisions)
     return [
         d
         for d in decisions
-        if d.kind is kind and d.id not in lifted and (d.expires is None or now < d.expires)
+        if d.kind is kind and d.id not in gone and (d.expires is None or now < d.expires)
     ]
 
 
@@ -77,11 +82,11 @@ def approvers(
     wrote = {_same(author) for author in authors} if rule.exclude_authors else set()
     found: dict[str, tuple[str, datetime]] = {}
     others = []
-    lifted = {d.lifts for d in decisions if d.kind is DecisionKind.LIFT}
+    gone = lifted(decisions)
     for approval in decisions:
         if approval.kind is not DecisionKind.APPROVE or approval.plan != plan.digest:
             continue
-        if approval.id in lifted:
+        if approval.id in gone:
             others.append(f"{approval.by}'s was lifted")
             continue
         until = min(filter(None, (approval.time + rule.expires, approval.expires)))

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from dataops_dagster import clock, execution, promotion, rollback
 from dataops_dagster.errors import ConfigError
-from dataops_dagster.gate.decisions import in_force
+from dataops_dagster.gate.decisions import in_force, lifted
 from dataops_dagster.model import (
     DecisionKind,
     NothingToDo,
@@ -161,9 +161,8 @@ def _lifted(
     holds = [d.id for d in in_force(decisions, DecisionKind.HOLD, now)]
     rejections = [d.id for d in in_force(decisions, DecisionKind.REJECT, now)]
     found = rollback.look(project, target, store=store_of(project))
-    lifted = {d.lifts for d in decisions if d.kind is DecisionKind.LIFT}
-    undone = found.rollback(found.releases[0][1]) if found.releases else None
-    if undone and undone.commit not in lifted:
+    undone = found.undone
+    if undone and undone.commit not in lifted(decisions):
         holds.append(undone.commit)
     approvals = [d.id for d in in_force(decisions, DecisionKind.APPROVE, now)]
     known = list(dict.fromkeys((*holds, *rejections, *approvals)))
