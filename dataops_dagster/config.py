@@ -66,7 +66,7 @@ def load_all(paths: Iterable[Path]) -> list[Project]:
     names: dict[str, Path] = {}
     for path in paths:
         try:
-            source = _Source(path)
+            source = _Source.read(path)
             project = source.project()
         except ConfigError as error:
             problems += error.problems
@@ -108,11 +108,20 @@ def schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **made, "title": "dataops"}
 
 
+def of_data(path: Path, data: Mapping[str, Any]) -> Project:
+    """Read a project that stands in another kind of file, seen from whose folder paths are."""
+    return _Source(path, dict(data), None).project()
+
+
 class _Source:
     """One file: its data, and where in it each key stands."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, data: dict[str, Any], node: yaml.Node | None) -> None:
+        self.path, self.data, self.node = path, data, node
+
+    @classmethod
+    def read(cls, path: Path) -> _Source:
+        """Read a `dataops.yaml`; raises `ConfigError`."""
         try:
             with path.open("rb") as file:
                 raw = file.read(SIZE_LIMIT_BYTES + 1)
@@ -126,7 +135,7 @@ class _Source:
             )
         try:
             text = raw.decode("utf-8")
-            self.node = yaml.compose(text, Loader=yaml.SafeLoader)
+            node = yaml.compose(text, Loader=yaml.SafeLoader)
             data = yaml.load(text, Loader=_UniqueKeys)  # noqa: S506  # a SafeLoader
         except UnicodeDecodeError as error:
             raise ConfigError.at(
@@ -151,10 +160,13 @@ class _Source:
                 "is not a mapping",
                 "begin with 'project: NAME' and 'workspaces:'",
             )
-        self.data: dict[str, Any] = data
+        return cls(path, data, node)
 
     def where(self, *keys: str | int) -> str:
         """Name a place as file, line and key path; the line is that of the nearest known key."""
+        path = ".".join(str(key) for key in keys)
+        if self.node is None:
+            return f"{self.path}: {path}" if path else str(self.path)
         node, line = self.node, 1
         for key in keys:
             found = None
@@ -165,7 +177,6 @@ class _Source:
             if found is None:
                 break
             line, node = found[0].start_mark.line + 1, found[1]
-        path = ".".join(str(key) for key in keys)
         return f"{self.path}:{line}: {path}" if path else f"{self.path}:{line}"
 
     def project(self) -> Project:
@@ -217,7 +228,8 @@ class _Source:
         return workspace.model_copy(update=update)
 
     def _line(self, problem: Problem) -> int:
-        return int(problem.where.removeprefix(f"{self.path}:").split(":")[0])
+        line = problem.where.removeprefix(f"{self.path}:").split(":")[0]
+        return int(line) if self.node else 0
 
     def _absolute(self, repository: str) -> str:
         """Make a path a URL, seen from the file's folder; others stay as they are."""

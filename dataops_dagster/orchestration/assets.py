@@ -22,6 +22,7 @@ from dataops_dagster.orchestration.ops import (
     plan_op,
     publish_op,
 )
+from dataops_dagster.orchestration.records import BookOf
 from dataops_dagster.settings import Project, Workspace
 from dataops_dagster.store import Store, store_of
 
@@ -60,9 +61,13 @@ def source_assets(project: Project) -> dg.AssetsDefinition:
     return observed
 
 
-def target_asset(project: Project, target: Workspace) -> dg.AssetsDefinition:
+def target_asset(
+    project: Project, target: Workspace, book_of: BookOf = records.InstanceBook
+) -> dg.AssetsDefinition:
     """Return a workspace with an upstream: materialized by promoting into it."""
-    fetch, plan, publish = (make(project, target) for make in (fetch_op, plan_op, publish_op))
+    fetch, plan, publish = (
+        make(project, target, book_of) for make in (fetch_op, plan_op, publish_op)
+    )
 
     def promoted(**upstreams: Any) -> Any:
         return publish(plan(fetch(**upstreams)))

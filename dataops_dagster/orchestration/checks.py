@@ -9,9 +9,10 @@ from pydantic import Field
 
 from dataops_dagster import clock, execution, promotion
 from dataops_dagster.gate.evidence import what_ran
-from dataops_dagster.model import Outcome
+from dataops_dagster.model import Book, Outcome
 from dataops_dagster.orchestration import metadata, naming, records
 from dataops_dagster.orchestration.ops import answered_errors, known_names
+from dataops_dagster.orchestration.records import BookOf
 from dataops_dagster.settings import Project, Workspace
 from dataops_dagster.store import Store, store_of
 
@@ -27,7 +28,9 @@ class RunConfig(dg.Config):
     retests: dict[str, str] = Field(default_factory=dict)
 
 
-def gate_checks(project: Project) -> list[dg.AssetChecksDefinition]:
+def gate_checks(
+    project: Project, book_of: BookOf = records.InstanceBook
+) -> list[dg.AssetChecksDefinition]:
     """Return one check a target, which says where its gate stands and decides nothing."""
     gated = {w.name: w for w in project.targets if w.gate}
     if not gated:
@@ -49,7 +52,7 @@ def gate_checks(project: Project) -> list[dg.AssetChecksDefinition]:
         description="Say where gates stand, and decide nothing.",
     )
     def gate(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
-        book = records.InstanceBook(context.instance)
+        book = book_of(context.instance)
         for key in sorted(context.selected_asset_check_keys):
             target = gated[key.asset_key.path[-1]]
             with answered_errors():
@@ -67,7 +70,9 @@ def gate_checks(project: Project) -> list[dg.AssetChecksDefinition]:
     return [gate]
 
 
-def run_checks(project: Project) -> list[dg.AssetChecksDefinition]:
+def run_checks(
+    project: Project, book_of: BookOf = records.InstanceBook
+) -> list[dg.AssetChecksDefinition]:
     """Return one check a workspace that can be run, all made by one op."""
     runnable = {w.name: w for w in project.workspaces.values() if w.run}
     if not runnable:
@@ -96,7 +101,8 @@ def run_checks(project: Project) -> list[dg.AssetChecksDefinition]:
             workspace = runnable[key.asset_key.path[-1]]
             store = store_of(project)
             with answered_errors():
-                result = _run(context, project, workspace, config, store)
+                commit = _pinned(project, workspace, config, store, book_of(context.instance))
+                result = _run(context, project, workspace, commit=commit, store=store)
             if isinstance(result, str):
                 # No evidence either way; whoever asked asks again, a few times.
                 raise dg.Failure(f"{workspace.name}: {result}", allow_retries=False)
@@ -115,12 +121,12 @@ def _run(
     context: dg.AssetCheckExecutionContext,
     project: Project,
     workspace: Workspace,
-    config: RunConfig,
+    *,
+    commit: str,
     store: Store,
 ) -> dg.AssetCheckResult | str:
     """Run a workspace; returns the evidence, or why that could not be found out."""
     assert workspace.run
-    commit = _pinned(context, project, workspace, config, store)
     run_id = context.run.run_id
     # Before the work begins, so that others can see that it is under way.
     key, value = naming.run_tag(project.name, workspace.name, commit, workspace.environment)
@@ -155,11 +161,11 @@ def _run(
 
 
 def _pinned(
-    context: dg.AssetCheckExecutionContext,
     project: Project,
     workspace: Workspace,
     config: RunConfig,
     store: Store,
+    book: Book,
 ) -> str:
     """Return the commit to run, in the cache: one on the branch, or a merge that is to be tested."""
     for target in project.targets_of(workspace):
@@ -169,7 +175,7 @@ def _pinned(
                 target,
                 config.retests[target.name],
                 store=store,
-                book=records.InstanceBook(context.instance),
+                book=book,
                 now=clock.now(),
             )
     named = config.commits.get(workspace.name)

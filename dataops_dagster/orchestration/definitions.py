@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -20,12 +21,14 @@ from dataops_dagster.orchestration.assets import (
 from dataops_dagster.orchestration.checks import gate_checks, run_checks
 from dataops_dagster.orchestration.decisions import decide_job, rollback_job
 from dataops_dagster.orchestration.ops import IO_MANAGER_KEY
+from dataops_dagster.orchestration.records import BookOf, InstanceBook
 from dataops_dagster.orchestration.requests import PROMOTION
 from dataops_dagster.orchestration.schedules import schedules
 from dataops_dagster.orchestration.sensors import gates_sensor, heads_sensor
-from dataops_dagster.settings import Project
+from dataops_dagster.settings import Project, Workspace
 
 UnresolvedJob: TypeAlias = Any  # what define_asset_job returns has no public name
+SpecOf: TypeAlias = Callable[[dg.AssetSpec, Workspace], dg.AssetSpec]
 
 _IO_MANAGER = dg.FilesystemIOManager()
 
@@ -41,11 +44,20 @@ def build_dataops_definitions(*paths: str | Path) -> dg.Definitions:
     )
 
 
-def definitions_of(project: Project) -> dg.Definitions:
-    """Return one project's definitions."""
-    targets = [target_asset(project, target) for target in project.targets]
+def definitions_of(
+    project: Project,
+    *,
+    spec_of: SpecOf = lambda spec, _: spec,
+    book_of: BookOf = InstanceBook,
+) -> dg.Definitions:
+    """Return one project's definitions.
+
+    `spec_of` gets each asset of each workspace and returns how it should appear; `book_of` says
+    where evidence is found.
+    """
+    targets = [target_asset(project, target, book_of) for target in project.targets]
     deployments = deployment_assets(project)
-    checks = run_checks(project)
+    checks = run_checks(project, book_of)
     # One job a verb, shared by all workspaces: a job a workspace makes loading quadratic.
     jobs = []
     if targets:
@@ -77,12 +89,14 @@ def definitions_of(project: Project) -> dg.Definitions:
         )
     if targets:
         jobs += [decide_job(project), rollback_job(project)]
+    assets: list[Any] = [source_assets(project), *targets, *deployments, *decision_specs(project)]
+    workspaces = project.workspaces
     return dg.Definitions(
-        assets=[source_assets(project), *targets, *deployments, *decision_specs(project)],
-        asset_checks=[*checks, *gate_checks(project)],
+        assets=dg.map_asset_specs(lambda spec: spec_of(spec, workspaces[spec.key.path[1]]), assets),
+        asset_checks=[*checks, *gate_checks(project, book_of)],
         jobs=jobs,
-        sensors=[heads_sensor(project), gates_sensor(project, jobs)],
-        schedules=schedules(project),
+        sensors=[heads_sensor(project), gates_sensor(project, jobs, book_of)],
+        schedules=schedules(project, book_of),
         resources={IO_MANAGER_KEY: _IO_MANAGER},
     )
 

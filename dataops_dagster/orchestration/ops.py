@@ -16,6 +16,7 @@ from dataops_dagster.gate.verdicts import lines
 from dataops_dagster.heads import Heads, look_up_all
 from dataops_dagster.model import (
     Allowance,
+    Book,
     Conflicted,
     Considered,
     Held,
@@ -27,6 +28,7 @@ from dataops_dagster.model import (
     Rejected,
 )
 from dataops_dagster.orchestration import metadata, naming, records
+from dataops_dagster.orchestration.records import BookOf
 from dataops_dagster.plan import is_digest
 from dataops_dagster.settings import Project, Workspace
 from dataops_dagster.store import store_of
@@ -97,7 +99,7 @@ def refuse(answer: Held | Rejected | Conflicted | Raced) -> dg.Failure:
             assert_never(answer)
 
 
-def fetch_op(project: Project, target: Workspace) -> dg.OpDefinition:
+def fetch_op(project: Project, target: Workspace, book_of: BookOf) -> dg.OpDefinition:
     """Return the op that looks up the heads, asks the gate, and pins the commit to promote."""
     upstreams = project.upstreams_of(target)
     named = ", ".join(target.upstream)
@@ -137,7 +139,7 @@ def fetch_op(project: Project, target: Workspace) -> dg.OpDefinition:
         heads = look_up_all(project, [*target.upstream, target.name])
         for upstream in upstreams:
             _observe(context, project, upstream, heads)
-        match _consider(context, project, target, pinned, heads):
+        match _consider(project, target, pinned, book_of(context.instance), heads):
             case Ready(plan):
                 commit, source = plan.upstream_commit, plan.upstream
             case NothingToDo(_, _, commit):
@@ -153,7 +155,7 @@ def fetch_op(project: Project, target: Workspace) -> dg.OpDefinition:
     return fetch
 
 
-def plan_op(project: Project, target: Workspace) -> dg.OpDefinition:
+def plan_op(project: Project, target: Workspace, book_of: BookOf) -> dg.OpDefinition:
     """Return the op that computes and shows the plan; a dry run ends with it."""
 
     @dg.op(
@@ -162,7 +164,7 @@ def plan_op(project: Project, target: Workspace) -> dg.OpDefinition:
         out=dg.Out(dict, is_required=False, io_manager_key=IO_MANAGER_KEY),
     )
     def plan(context: dg.OpExecutionContext, pinned: dict[str, Any]) -> Iterator[dg.Output[Any]]:
-        match _consider(context, project, target, pinned):
+        match _consider(project, target, pinned, book_of(context.instance)):
             case Ready(made, verdicts):
                 told = {**metadata.of_plan(made), **metadata.of_verdicts(verdicts)}
                 context.log.info(f"{made.equality.value}; plan {made.digest}")
@@ -183,7 +185,7 @@ def plan_op(project: Project, target: Workspace) -> dg.OpDefinition:
     return plan
 
 
-def publish_op(project: Project, target: Workspace) -> dg.OpDefinition:
+def publish_op(project: Project, target: Workspace, book_of: BookOf) -> dg.OpDefinition:
     """Return the op that asks the gate again and moves the target: the one critical section."""
     first = project.upstream_of(target).name
 
@@ -202,7 +204,7 @@ def publish_op(project: Project, target: Workspace) -> dg.OpDefinition:
                 project,
                 target,
                 store=store,
-                book=records.InstanceBook(context.instance),
+                book=book_of(context.instance),
                 now=clock.now(),
                 digest=pinned["plan"],
                 **_said(pinned),
@@ -250,10 +252,10 @@ def _observe(
 
 
 def _consider(
-    context: dg.OpExecutionContext,
     project: Project,
     target: Workspace,
     pinned: dict[str, Any],
+    book: Book,
     heads: Heads | None = None,
 ) -> Considered:
     store = store_of(project)
@@ -262,7 +264,7 @@ def _consider(
             project,
             target,
             store=store,
-            book=records.InstanceBook(context.instance),
+            book=book,
             now=clock.now(),
             heads=heads,
             **_said(pinned),

@@ -5,7 +5,7 @@ A run tag only finds a run. Believed is the event that our own op wrote inside t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import dagster as dg
 
 from dataops_dagster.errors import ToolError
-from dataops_dagster.model import Decision, DecisionKind, Evidence, Outcome
+from dataops_dagster.model import Book, Decision, DecisionKind, Evidence, Outcome
 from dataops_dagster.orchestration import naming
 from dataops_dagster.settings import Workspace
 
@@ -341,3 +341,7 @@ def text(metadata: object, key: str) -> str:
     """Return a metadata entry as text; empty when it is not there."""
     value = metadata.get(key) if isinstance(metadata, dict) else None
     return str(value.value) if isinstance(value, dg.MetadataValue) else ""
+
+
+BookOf = Callable[[dg.DagsterInstance], Book]
+"""Where evidence and decisions are found: `InstanceBook`, or what a user has beside it."""

@@ -75,6 +75,7 @@ class Observer:
     instance: dg.DagsterInstance
     store: Store
     now: datetime
+    book_of: records.BookOf = records.InstanceBook
     considered: dict[str, Considered] = field(default_factory=dict)
     """What was found out about each target."""
 
@@ -166,7 +167,7 @@ class Observer:
             self.project,
             target,
             store=self.store,
-            book=records.InstanceBook(self.instance),
+            book=self.book_of(self.instance),
             now=self.now,
             heads=heads,
         )
@@ -249,7 +250,7 @@ class Observer:
         )
 
     def _evidence(self, workspace: Workspace, commit: str) -> Sequence[Evidence]:
-        return records.InstanceBook(self.instance).find(
+        return self.book_of(self.instance).find(
             self.project.name, workspace.name, workspace.environment, [commit]
         )
 

@@ -7,7 +7,7 @@ import dagster as dg
 from dataops_dagster import clock
 from dataops_dagster.errors import DataOpsError
 from dataops_dagster.heads import look_up_all
-from dataops_dagster.orchestration import naming
+from dataops_dagster.orchestration import naming, records
 from dataops_dagster.orchestration.asking import Wait
 from dataops_dagster.orchestration.requests import Observer, schedules_of
 from dataops_dagster.settings import Project, Workspace
@@ -16,13 +16,15 @@ from dataops_dagster.store import store_of
 _JOBS = {"promote": naming.promote_job, "run": naming.run_job, "deploy": naming.deploy_job}
 
 
-def schedules(project: Project) -> list[dg.ScheduleDefinition]:
+def schedules(
+    project: Project, book_of: records.BookOf = records.InstanceBook
+) -> list[dg.ScheduleDefinition]:
     """Return one schedule for each promotion, deployment or run that has a cron schedule."""
-    return [_schedule(project, verb, w, cron) for verb, w, cron in schedules_of(project)]
+    return [_schedule(project, verb, w, cron, book_of) for verb, w, cron in schedules_of(project)]
 
 
 def _schedule(
-    project: Project, verb: str, workspace: Workspace, cron: str
+    project: Project, verb: str, workspace: Workspace, cron: str, book_of: records.BookOf
 ) -> dg.ScheduleDefinition:
     enabled = project.automation.enabled
 
@@ -37,7 +39,7 @@ def _schedule(
     def tick(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         heads = look_up_all(project, (workspace.name, *workspace.upstream))
         store = store_of(project)
-        observer = Observer(project, context.instance, store, clock.now())
+        observer = Observer(project, context.instance, store, clock.now(), book_of)
         decide = {
             "promote": observer.promotion,
             "deploy": observer.deployment,

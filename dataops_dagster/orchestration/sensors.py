@@ -100,7 +100,9 @@ def _drift(project: Project, target: Workspace, head: Head) -> dict[str, Any]:
         return {}
 
 
-def gates_sensor(project: Project, jobs: Sequence[Any]) -> dg.SensorDefinition:
+def gates_sensor(
+    project: Project, jobs: Sequence[Any], book_of: records.BookOf = records.InstanceBook
+) -> dg.SensorDefinition:
     """Return the sensor that asks `jobs` for promotions, deployments and runs that are due."""
 
     @dg.sensor(
@@ -113,7 +115,7 @@ def gates_sensor(project: Project, jobs: Sequence[Any]) -> dg.SensorDefinition:
     def gates(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         heads = look_up_all(project)
         store = store_of(project, seconds=FETCH_SECONDS)
-        observer = Observer(project, context.instance, store, clock.now())
+        observer = Observer(project, context.instance, store, clock.now(), book_of)
         due = observer.due(heads)
         for reason in due.reasons:
             context.log.info(reason)
