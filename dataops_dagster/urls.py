@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 _NOT_IN_A_URL = re.compile(r"[\x00-\x1f\x7f]|%0[ad]|[?#]", re.IGNORECASE)
 _HOST = re.compile(r"[A-Za-z0-9._\[\]:-]+")
 _SCP_LIKE = re.compile(r"(?:(?P<user>[A-Za-z0-9._-]+)@)?(?P<host>[A-Za-z0-9._-]+):(?P<path>[^:].*)")
 _DEFAULT_PORTS = {"https": 443, "http": 80, "ssh": 22}
+# Where a host shows a commit and a branch, below the repository's page; known by a part of its name,
+# as in gitlab.example.com.
+_PAGES = {
+    "github": ("commit", "tree"),
+    "gitlab": ("-/commit", "-/tree"),
+    "bitbucket": ("commits", "branch"),
+}
 
 
 @dataclass(frozen=True)
@@ -74,3 +81,27 @@ def _with_scheme(url: str) -> RepositoryUrl | None:
     # ssh needs a user's name in the URL; a secret never belongs there.
     secret = parts.password is not None or (scheme != "ssh" and "@" in parts.netloc)
     return RepositoryUrl(scheme, host, parts.path, secret)
+
+
+def commit_page(repository: str, commit: str) -> str | None:
+    """Return the address of a commit's page at GitHub, GitLab or Bitbucket; None for other hosts."""
+    return _page(repository, 0, commit)
+
+
+def branch_page(repository: str, branch: str) -> str | None:
+    """Return the address of a branch's page at such a host."""
+    return _page(repository, 1, branch)
+
+
+def _page(repository: str, kind: int, name: str) -> str | None:
+    parsed = parse(repository)
+    if parsed is None or parsed.protocol == "file":
+        return None
+    # A host's port for ssh is not the one for its pages.
+    host = parsed.host.split(":")[0] if parsed.protocol == "ssh" else parsed.host
+    service = next((part for part in host.lower().split(".") if part in _PAGES), None)
+    if service is None:
+        return None
+    scheme = "http" if parsed.protocol == "http" else "https"
+    path = parsed.path.strip("/").removesuffix(".git")
+    return f"{scheme}://{host}/{quote(path)}/{_PAGES[service][kind]}/{quote(name)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 
@@ -174,6 +175,18 @@ def test_an_override_needs_a_reason_and_stands_in_the_release(dagster_shop: Dags
     assert shop.prod.tree() == shop.staging.tree()
     assert dagster_shop.latest("shop", "prod").metadata["dataops/override"].text == "incident 42"
     assert "Override: incident 42" in git(shop.prod.bare, "tag", "-n99")
+
+
+def test_a_promotion_tells_how_long_its_oldest_change_waited(dagster_shop: DagsterShop):
+    dagster_shop.materialize("staging")
+    shop = dagster_shop.shop
+    shop.dev.commit({"one.txt": "1"})
+    oldest = int(git(shop.dev.bare, "log", "-1", "--format=%ct"))
+    shop.dev.commit({"two.txt": "2"})
+    dagster_shop.materialize("staging")
+    told = dagster_shop.latest("shop", "staging").metadata
+    assert 0 <= told["dataops/lead_seconds"].value <= time.time() - oldest
+    assert told["dataops/merge_seconds"].value > 0
 
 
 def test_a_dry_run_shows_the_plan_and_publishes_nothing(dagster_shop: DagsterShop):

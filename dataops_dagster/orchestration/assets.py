@@ -14,7 +14,7 @@ from dataops_dagster import execution
 from dataops_dagster.errors import DataOpsError
 from dataops_dagster.heads import look_up_all
 from dataops_dagster.model import Outcome
-from dataops_dagster.orchestration import naming, records
+from dataops_dagster.orchestration import metadata, naming, records
 from dataops_dagster.orchestration.ops import (
     answered_errors,
     fetch_op,
@@ -35,6 +35,7 @@ def source_assets(project: Project) -> dg.AssetsDefinition:
             description=_description(workspace),
             group_name=project.name,
             kinds=_kinds(workspace),
+            metadata=metadata.of_workspace(workspace),
         )
         for workspace in project.sources
     ]
@@ -84,6 +85,7 @@ def target_asset(
         description=_description(target),
         group_name=project.name,
         kinds=_kinds(target),
+        metadata=metadata.of_workspace(target),
         ins={
             name: dg.AssetIn(key=naming.asset_key(project.name, name), dagster_type=dg.Nothing)
             for name in target.upstream
@@ -202,7 +204,7 @@ def _deploy(
     return dg.MaterializeResult(
         asset_key=key,
         data_version=dg.DataVersion(commit),
-        metadata={**told, records.OUTCOME: "deployed"},
+        metadata={**told, **metadata.page_of(workspace, commit), records.OUTCOME: "deployed"},
     )
 
 

@@ -6,11 +6,14 @@ Text that comes from repositories is escaped: it shows as what it is and does no
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any
 
 import dagster as dg
 
+from dataops_dagster import urls
 from dataops_dagster.gate.verdicts import line, nested
 from dataops_dagster.model import (
     Commit,
@@ -26,6 +29,7 @@ from dataops_dagster.model import (
 )
 from dataops_dagster.orchestration import records
 from dataops_dagster.plan import overwritten, reason_of
+from dataops_dagster.settings import Workspace
 from dataops_dagster.text import inert
 
 _ROWS = 50
@@ -68,6 +72,39 @@ def of_plan(plan: Plan) -> dict[str, Any]:
         "dataops/changes": table(("change", "path"), ((c.status, c.path) for c in plan.changes)),
         **_lists(plan),
     }
+
+
+def of_landing(target: Workspace, plan: Plan, *, now: datetime, seconds: float) -> dict[str, Any]:
+    """Return what is known once a plan landed: how long that took, and how long its changes waited.
+
+    The wait counts from the oldest of the commits that the plan names.
+    """
+    told: dict[str, Any] = {"dataops/merge_seconds": round(seconds, 3)}
+    if not plan.is_rollback:
+        oldest = max(0, min(commit.time for commit in plan.commits))  # it may claim any
+        told["dataops/lead_seconds"] = max(0, int(now.timestamp()) - oldest)
+    return told | page_of(target, plan.commit)
+
+
+def page_of(workspace: Workspace, commit: str) -> dict[str, Any]:
+    """Return the link to a commit at its host, where the host is one of those we know."""
+    page = urls.commit_page(workspace.repository, commit)
+    return {"dataops/commit_page": dg.MetadataValue.url(page)} if page else {}
+
+
+def of_workspace(workspace: Workspace) -> dict[str, Any]:
+    """Return what an asset's definition says: where its branch can be looked at."""
+    page = urls.branch_page(workspace.repository, workspace.branch)
+    if page is None:
+        return {}
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore", dg.BetaWarning
+        )  # there is no other way to the UI's code links
+        reference = dg.UrlCodeReference(url=page, label=f"{workspace.branch} of {workspace.name}")
+        return {
+            "dagster/code_references": dg.CodeReferencesMetadataValue(code_references=[reference])
+        }
 
 
 def of_hotfixes(commits: Sequence[Commit]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 # No `from __future__ import annotations` here: Dagster reads annotations as objects.
 
 import contextlib
+import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -198,7 +199,7 @@ def publish_op(project: Project, target: Workspace, book_of: BookOf) -> dg.OpDef
     def publish(
         context: dg.OpExecutionContext, pinned: dict[str, Any]
     ) -> Iterator[dg.MaterializeResult[Any]]:
-        store = store_of(project)
+        store, begun = store_of(project), time.monotonic()
         with answered_errors():
             answer = promotion.promote(
                 project,
@@ -212,10 +213,12 @@ def publish_op(project: Project, target: Workspace, book_of: BookOf) -> dg.OpDef
         match answer:
             case Promoted(ready, release):
                 head, source = ready.plan.commit, ready.plan.upstream
+                seconds = time.monotonic() - begun
                 told = {
                     **metadata.of_plan(ready.plan),
                     **metadata.of_verdicts(ready.verdicts),
                     **metadata.of_release(release),
+                    **metadata.of_landing(target, ready.plan, now=clock.now(), seconds=seconds),
                     records.OUTCOME: "promoted",
                 }
                 context.log.info(f"promoted: {target.name} is at {head}, release {release.tag}")
