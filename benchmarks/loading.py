@@ -75,7 +75,7 @@ def measured(workspaces: int, rounds: int) -> str:
         f" rounds: {rounds}.\n"
     )
     table = report.table(("what", "seconds of the processor", ": bare"), rows)
-    return "\n".join(("# What loading a project costs\n", about, made, table))
+    return f"# What loading a project costs\n\n{about}\n{made}\n{table}"
 
 
 def loaded(what: str, given: str) -> dict[str, Any]:
