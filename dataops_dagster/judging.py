@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
-from dataops_dagster import predicates, signatures
+from dataops_dagster import predicates, readings, signatures
 from dataops_dagster.gate import decisions as gate_decisions
 from dataops_dagster.gate import landing, lint, periods
 from dataops_dagster.gate.evidence import (
@@ -33,7 +33,7 @@ from dataops_dagster.model import (
 )
 from dataops_dagster.objects import News, shown
 from dataops_dagster.planning import CANDIDATES, Planner
-from dataops_dagster.settings import Approvals, Gate, Supersede, Workspace
+from dataops_dagster.settings import Approvals, Gate, Lint, LintLevel, Supersede, Workspace
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Judge:
         if gate and (hotfix := self._hotfix(plan, gate, approvals)):
             found.append(hotfix)
         if gate and gate.lint:
-            found.append(landing.lint_verdict(self._findings(plan, gate.lint.ignore), plan.target))
+            found.append(self._linted(plan, gate.lint))
         if gate and gate.approvals:
             found.append(
                 gate_decisions.approvals_verdict(
@@ -229,6 +229,13 @@ class Judge:
 
     def _authors(self, plan: Plan) -> set[str]:
         return self.planner.store.authors(self.planner.since, plan.upstream_commit)
+
+    def _linted(self, plan: Plan, rule: Lint) -> Verdict:
+        planner, files = self.planner, self._findings(plan, rule.ignore)
+        found = readings.linted(plan, planner.project, store=planner.store, ignore=rule.ignore)
+        if rule.level is LintLevel.WARNING:
+            return landing.lint_verdict([*files, *found.errors, *found.warnings], plan.target)
+        return landing.lint_verdict([*files, *found.errors], plan.target, found.warnings)
 
     def _findings(self, plan: Plan, ignore: Collection[str]) -> list[lint.Finding]:
         """Look into the files that the promotion changes."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import Any
 
 from cronsim import CronSim, CronSimError
@@ -28,6 +28,7 @@ _WORDS: Mapping[str, str | None] = {
 }
 """Words that may stand for an interval; None runs by hand only."""
 
+_ONCE = datetime(2024, 1, 1, tzinfo=timezone.utc)
 _FIELDS, _FIELDS_WITH_SECONDS = 5, 6
 _LONGEST = 200
 
@@ -61,6 +62,11 @@ class Timer:
         """Say in words when it runs; empty if only by hand."""
         told = [self.cron] if self.cron else []
         return ", ".join([*told, *(f"after {name}" for name in self.after)])
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether the clock ever sets it off, if it is to."""
+        return self.cron is None or self.first(_ONCE) is not None
 
     def first(self, now: datetime) -> datetime | None:
         """Return when the clock sets it off next; None if it never does."""

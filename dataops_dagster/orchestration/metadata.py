@@ -11,6 +11,8 @@ from typing import Any
 
 import dagster as dg
 
+from dataops_dagster import configuration
+from dataops_dagster.gate.lint import Finding
 from dataops_dagster.gate.verdicts import line, nested
 from dataops_dagster.model import (
     Commit,
@@ -39,12 +41,19 @@ def escape(text: str) -> str:
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> dg.MarkdownMetadataValue:
     """Return a Markdown table of at most fifty rows; what is left out is counted."""
-    rows = list(rows)
+    return dg.MetadataValue.md("\n".join(_lines(header, list(rows))))
+
+
+def sections(tables: Iterable[configuration.Table]) -> dg.MarkdownMetadataValue:
+    """Return tables as Markdown, each below its title."""
+    told = ["\n".join([f"**{escape(title)}**", "", *_lines(h, rows)]) for title, h, rows in tables]
+    return dg.MetadataValue.md("\n\n".join(told) or "nothing")
+
+
+def _lines(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     lines = [f"| {' | '.join(header)} |", f"|{' --- |' * len(header)}"]
     lines += [f"| {' | '.join(map(escape, row))} |" for row in rows[:_ROWS]]
-    if len(rows) > _ROWS:
-        lines += ["", f"… and {len(rows) - _ROWS} more"]
-    return dg.MetadataValue.md("\n".join(lines))
+    return [*lines, "", f"… and {len(rows) - _ROWS} more"] if len(rows) > _ROWS else lines
 
 
 def of_plan(plan: Plan) -> dict[str, Any]:
@@ -88,6 +97,8 @@ def _lists(plan: Plan) -> dict[str, Any]:
     lists |= of_hotfixes(plan.hotfixes)
     if plan.skipped:
         lists["dataops/skipped"] = table(("commit",), ((commit,) for commit in plan.skipped))
+    if plan.configuration:
+        lists["dataops/configuration"] = sections(configuration.tables(plan.configuration))
     return lists
 
 
