@@ -8,9 +8,9 @@ from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
-from dataops_dagster import predicates, readings, signatures
+from dataops_dagster import linting, predicates, signatures
 from dataops_dagster.gate import decisions as gate_decisions
-from dataops_dagster.gate import landing, lint, periods
+from dataops_dagster.gate import landing, periods
 from dataops_dagster.gate.evidence import (
     Candidate,
     Choice,
@@ -31,7 +31,7 @@ from dataops_dagster.model import (
     State,
     Verdict,
 )
-from dataops_dagster.objects import News, shown
+from dataops_dagster.objects import News
 from dataops_dagster.planning import CANDIDATES, Planner
 from dataops_dagster.settings import Approvals, Gate, Lint, LintLevel, Supersede, Workspace
 
@@ -231,27 +231,11 @@ class Judge:
         return self.planner.store.authors(self.planner.since, plan.upstream_commit)
 
     def _linted(self, plan: Plan, rule: Lint) -> Verdict:
-        planner, files = self.planner, self._findings(plan, rule.ignore)
-        found = readings.linted(plan, planner.project, store=planner.store, ignore=rule.ignore)
+        planner = self.planner
+        found = linting.of_plan(plan, planner.project, store=planner.store, ignore=rule.ignore)
         if rule.level is LintLevel.WARNING:
-            return landing.lint_verdict([*files, *found.errors, *found.warnings], plan.target)
-        return landing.lint_verdict([*files, *found.errors], plan.target, found.warnings)
-
-    def _findings(self, plan: Plan, ignore: Collection[str]) -> list[lint.Finding]:
-        """Look into the files that the promotion changes."""
-        store, planner = self.planner.store, self.planner
-        before = store.commit(plan.base).tree if plan.base else None
-        paths: dict[str, list[str]] = {}
-        for changed in store.differences(before, plan.tree):
-            if changed.after and changed.after.is_file:
-                paths.setdefault(changed.after.id, []).append(shown(changed.path))
-        access = Access.of(planner.project, planner.target)
-        return [
-            finding
-            for blob, data in store.contents(paths, largest=lint.LARGEST, access=access)
-            for path in paths[blob]
-            for finding in lint.findings(path, data, ignore)
-        ]
+            return landing.lint_verdict([*found.errors, *found.warnings], plan.target)
+        return landing.lint_verdict(found.errors, plan.target, found.warnings)
 
 
 def is_waiting_for_retest(

@@ -1,22 +1,22 @@
-"""Reads the Meltano projects of commits from the store: what a plan changes in them, and what is wrong."""
+"""Reads the Meltano projects of commits from the store, and says what a plan changes in them."""
 
 from __future__ import annotations
 
 import dataclasses
-import os
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 
 from dataops_dagster.errors import ConfigError
-from dataops_dagster.gate.lint import Finding
 from dataops_dagster.git import Access
 from dataops_dagster.heads import look_up
-from dataops_dagster.meltano import changes, lint
+from dataops_dagster.meltano import changes
+from dataops_dagster.meltano.files import LARGEST, Kind
 from dataops_dagster.meltano.reading import MANIFEST, Reading
-from dataops_dagster.meltano.schedules import FOLDER
 from dataops_dagster.model import Change, Plan
-from dataops_dagster.settings import MeltanoStep, Project, Workspace
+from dataops_dagster.objects import Entry, shown
+from dataops_dagster.settings import Project, Workspace
 from dataops_dagster.store import Store
 
 _ENDINGS = (".yml", ".yaml", ".lock")
@@ -30,55 +30,25 @@ def described(plan: Plan, project: Project, *, store: Store, now: datetime) -> P
     if not touches(plan.changes):
         return plan
     target = project.workspaces[plan.target]
-    before, after = _both(plan, Access.of(project, target), store)
+    before, after = both(plan, project, store=store)
     if after is None:
         return plan
     found = changes.changes(before, after, target.environment, now=now)
     return dataclasses.replace(plan, configuration=found)
 
 
+def both(plan: Plan, project: Project, *, store: Store) -> tuple[Reading | None, Reading | None]:
+    """Read the Meltano project that a plan's target is, and the one it would be."""
+    access = Access.of(project, project.workspaces[plan.target])
+    after = of_tree(plan.tree, access, store)
+    if after is None or plan.base is None:
+        return None, after
+    return of_tree(store.commit(plan.base).tree, access, store), after
+
+
 def touches(changed: Iterable[Change]) -> bool:
     """Say whether one of the changed paths may be a file of a Meltano project."""
     return any(change.path.endswith(_ENDINGS) for change in changed)
-
-
-@dataclass(frozen=True)
-class Linted:
-    """What is wrong in a project that would land, apart from what is on its target already."""
-
-    errors: Sequence[Finding] = ()
-    warnings: Sequence[Finding] = ()
-
-
-def linted(plan: Plan, project: Project, *, store: Store, ignore: Collection[str]) -> Linted:
-    """Say what is wrong, for the target's environment, in what would land and was not there before."""
-    if not touches(plan.changes):
-        return Linted()
-    target = project.workspaces[plan.target]
-    before, after = _both(plan, Access.of(project, target), store)
-    if after is None:
-        return Linted()
-    known = findings(before, project, target, ignore) if before else []
-    found = lint.new(findings(after, project, target, ignore), known)
-    errors = [finding for finding in found if lint.is_error(finding)]
-    return Linted(errors, [finding for finding in found if not lint.is_error(finding)])
-
-
-def findings(
-    reading: Reading, project: Project, workspace: Workspace, ignore: Collection[str] = ()
-) -> list[Finding]:
-    """Return what the rules say of a project in a workspace's environment."""
-    others = dict.fromkeys(other.environment for other in project.workspaces.values())
-    return lint.findings(
-        reading, workspace.environment, others, variables=variables_of(workspace), ignore=ignore
-    )
-
-
-def variables_of(workspace: Workspace) -> set[str] | None:
-    """Return the names of the variables that Meltano has in a workspace; None where we do not run it."""
-    steps = [step for step in (workspace.run, workspace.deploy) if isinstance(step, MeltanoStep)]
-    given = [{name for name in step.variables if name in os.environ} for step in steps]
-    return set.intersection(*given) if given else None
 
 
 def at_head(project: Project, workspace: Workspace, *, store: Store) -> Reading:
@@ -101,11 +71,35 @@ def of_tree(tree: str, access: Access, store: Store) -> Reading | None:
     # What reads YAML 1.2 takes time to import, and most promotions need none of it.
     from dataops_dagster.meltano.gathering import gather
 
-    return gather(TreeFiles(tree, access, store))
+    return gather(TreeFiles(tree, access, store)) if store.entry(tree, MANIFEST) else None
 
 
-def _both(plan: Plan, access: Access, store: Store) -> tuple[Reading | None, Reading | None]:
-    after = of_tree(plan.tree, access, store)
-    if after is None or plan.base is None:
-        return None, after
-    return of_tree(store.commit(plan.base).tree, access, store), after
+@dataclass(frozen=True)
+class TreeFiles:
+    """The files of a tree, read from the store; `access` is where a partial one may ask."""
+
+    tree: str
+    access: Access
+    store: Store
+
+    def kinds(self) -> Mapping[str, Kind]:
+        """Return what stands at every path, folders left out."""
+        return {
+            path: Kind.FILE if e.is_file else Kind.LINK if e.mode == _LINK else Kind.OTHER
+            for path, e in self._entries.items()
+        }
+
+    def contents(self, paths: Sequence[str]) -> Mapping[str, bytes]:
+        """Read files, all at once; leaves out what is larger than `LARGEST`."""
+        ids = {path: self._entries[path].id for path in paths}
+        read = self.store.contents(set(ids.values()), largest=LARGEST, access=self.access)
+        data = dict(read)
+        return {path: data[id_] for path, id_ in ids.items() if id_ in data}
+
+    @cached_property
+    def _entries(self) -> Mapping[str, Entry]:
+        found = self.store.differences(None, self.tree)
+        return {shown(each.path): each.after for each in found if each.after}
+
+
+_LINK = "120000"

@@ -56,7 +56,11 @@ class Session:
         return self._named("WORKSPACE", name, "workspace", lambda p: p.workspaces.values())
 
     def _named(
-        self, argument: str, name: str, what: str, those_of: Callable[[Project], Iterable[Workspace]]
+        self,
+        argument: str,
+        name: str,
+        what: str,
+        those_of: Callable[[Project], Iterable[Workspace]],
     ) -> tuple[Project, Workspace]:
         wanted_project, _, wanted = name.rpartition("/")
         known = [(project, each) for project in self.projects() for each in those_of(project)]

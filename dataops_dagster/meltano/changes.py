@@ -128,7 +128,7 @@ def _plugins(reading: Reading) -> dict[str, str]:
 def _pin(plugin: Plugin) -> str:
     """Say which program a plug-in is, and who says so."""
     told = {
-        "variant": plugin.variant,
+        "variant": plugin.variant if plugin.variant != "default" else None,
         "pip_url": plugin.pip_url and _LOGIN.sub("://*****@", plugin.pip_url),
         "executable": plugin.executable,
         "inherits": plugin.inherit_from,

@@ -56,7 +56,9 @@ def compare(one: Side, other: Side, plugin: str | None = None) -> Comparison:
         other.name,
         tuple(_differences(one, other, plugin)),
         () if plugin else tuple(parts(one.reading, other.reading)),
-        tuple(f"{side.name}: {told}" for side in (one, other) for told in side.reading.told_problems),
+        tuple(
+            f"{side.name}: {told}" for side in (one, other) for told in side.reading.told_problems
+        ),
     )
 
 

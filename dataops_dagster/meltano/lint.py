@@ -128,9 +128,12 @@ def _missing_variable(asked: Asked) -> Found:
     for (_, plugin), setting in asked.settings(asked.environment):
         for variable in setting.variables:
             if variable not in there and not variable.startswith(_PROVIDED):
-                yield setting.place, (
-                    f"{plugin} {setting.name}: {variable} is not set in {asked.environment}, and"
-                    " would be empty"
+                yield (
+                    setting.place,
+                    (
+                        f"{plugin} {setting.name}: {variable} is not set in {asked.environment}, and"
+                        " would be empty"
+                    ),
                 )
 
 
@@ -159,13 +162,17 @@ def _inherited_setting(asked: Asked) -> Found:
             if own and own.layer is Layer.ENVIRONMENT:
                 continue
             if own is None:
-                yield setting.place, (
-                    f"{key[1]} {setting.name}: {other} sets it, {asked.environment} does not"
+                yield (
+                    setting.place,
+                    (f"{key[1]} {setting.name}: {other} sets it, {asked.environment} does not"),
                 )
             elif differs(own.value, setting.value):
-                yield own.place or setting.place, (
-                    f"{key[1]} {setting.name}: {other} overrides it, {asked.environment} takes"
-                    f" {shown(own)} from {own.layer.value}"
+                yield (
+                    own.place or setting.place,
+                    (
+                        f"{key[1]} {setting.name}: {other} overrides it, {asked.environment} takes"
+                        f" {shown(own)} from {own.layer.value}"
+                    ),
                 )
 
 
@@ -176,8 +183,11 @@ def _shared_credential(asked: Asked) -> Found:
         for other in asked.others:
             theirs = asked.value(other, key, setting.name)
             if theirs and not differs(theirs.value, setting.value):
-                yield setting.place, (
-                    f"{key[1]} {setting.name}: {asked.environment} and {other} share a credential"
+                yield (
+                    setting.place,
+                    (
+                        f"{key[1]} {setting.name}: {asked.environment} and {other} share a credential"
+                    ),
                 )
 
 
@@ -224,7 +234,10 @@ def _clash(asked: Asked) -> Found:
 def _unlocked_plugin(asked: Asked) -> Found:
     for (type_, name), plugin in asked.reading.plugins.items():
         if plugin.is_unlocked:
-            yield plugin.place, f"{name} has no lock file in plugins/{type_}: a run asks a hub what it is"
+            yield (
+                plugin.place,
+                f"{name} has no lock file in plugins/{type_}: a run asks a hub what it is",
+            )
 
 
 def _project_id(asked: Asked) -> Found:

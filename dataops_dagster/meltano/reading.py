@@ -11,8 +11,10 @@ from dataops_dagster.meltano.model import (
     Environment,
     Job,
     Layer,
+    Place,
     Plugin,
     Setting,
+    Unreadable,
 )
 from dataops_dagster.meltano.schedules import Timer
 
@@ -27,7 +29,7 @@ class Reading:
     """A project with the configuration of every plug-in by environment.
 
     `properties` are what pipelines set at run time, by pipeline, plug-in and setting; `problems` say
-    what could not be read.
+    what could not be read. `duplicates`, `nulls` and `clashes` are what is written to no effect.
     """
 
     plugins: Mapping[Key, Plugin] = field(default_factory=dict)
@@ -36,8 +38,17 @@ class Reading:
     timers: Mapping[tuple[str, str], Timer] = field(default_factory=dict)
     properties: Mapping[tuple[str, str, str], Any] = field(default_factory=dict)
     env: Mapping[str, Any] = field(default_factory=dict)
+    project_id: str | None = None
     configurations: Mapping[str, Mapping[Key, Configuration]] = field(default_factory=dict)
-    problems: tuple[str, ...] = ()
+    problems: tuple[Unreadable, ...] = ()
+    duplicates: tuple[tuple[Place, str], ...] = ()
+    nulls: tuple[tuple[Place, str], ...] = ()
+    clashes: tuple[tuple[Place, str], ...] = ()
+
+    @property
+    def told_problems(self) -> tuple[str, ...]:
+        """What could not be read, each with its place, on a line."""
+        return tuple(f"{p.place.path}:{p.place.line}: {p.reason}" for p in self.problems)
 
     def settings(self, environment: str) -> Mapping[tuple[str, str], tuple[Setting, str]]:
         """Return what is set in an environment, by plug-in and setting, each with its layer in words."""
@@ -46,6 +57,8 @@ class Reading:
     def _settings(self, environment: str) -> Iterator[tuple[tuple[str, str], tuple[Setting, str]]]:
         for (_, plugin), configuration in self.configurations.get(environment, {}).items():
             for name, setting in configuration.settings.items():
+                if setting.value is None:
+                    continue
                 origin = f" of {setting.plugin}" if setting.plugin != plugin else ""
                 yield (plugin, name), (setting, setting.layer.value + origin)
         for (pipeline, plugin, name), value in self.properties.items():

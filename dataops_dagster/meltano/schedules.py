@@ -44,6 +44,12 @@ class Pipeline:
     triggered_by: tuple[str, ...] = ()
     properties: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def settings(self) -> dict[tuple[str, str], Any]:
+        """The properties by plug-in and setting: `tap-x.start` sets start of tap-x."""
+        parts = {name: str(name).partition(".") for name in self.properties}
+        return {(parts[name][0], parts[name][2]): value for name, value in self.properties.items()}
+
 
 @dataclass(frozen=True)
 class Timer:

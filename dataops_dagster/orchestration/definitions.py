@@ -19,6 +19,7 @@ from dataops_dagster.orchestration.assets import (
 )
 from dataops_dagster.orchestration.checks import gate_checks, run_checks
 from dataops_dagster.orchestration.decisions import decide_job, rollback_job
+from dataops_dagster.orchestration.lints import lint_checks
 from dataops_dagster.orchestration.ops import IO_MANAGER_KEY
 from dataops_dagster.orchestration.requests import PROMOTION
 from dataops_dagster.orchestration.schedules import schedules
@@ -79,7 +80,7 @@ def definitions_of(project: Project) -> dg.Definitions:
         jobs += [decide_job(project), rollback_job(project)]
     return dg.Definitions(
         assets=[source_assets(project), *targets, *deployments, *decision_specs(project)],
-        asset_checks=[*checks, *gate_checks(project)],
+        asset_checks=[*checks, *gate_checks(project), *lint_checks(project)],
         jobs=jobs,
         sensors=[heads_sensor(project), gates_sensor(project, jobs)],
         schedules=schedules(project),

@@ -121,6 +121,12 @@ def of_gate(considered: Considered) -> dict[str, Any]:
             return {records.GATE: escape(f"refused: {considered.reason}")}
 
 
+def of_findings(findings: Sequence[Finding]) -> dict[str, Any]:
+    """Return what a look into files found."""
+    rows = [(f.rule, f"{f.path}:{f.line}", f.reason) for f in findings]
+    return {"dataops/findings": table(("rule", "where", "what"), rows)} if rows else {}
+
+
 def is_open(considered: Considered) -> bool:
     """Say whether nothing is held up."""
     return isinstance(considered, Ready | NothingToDo)
