@@ -32,9 +32,10 @@ def gather(files: Files) -> Reading | None:
     project = load(files)
     pipelines, problems = _pipelines(files)
     known = _as_written(project)
+    environments = {environment.name: environment for environment in project.environments}
     return Reading(
         plugins={(plugin.type, plugin.name): plugin for plugin in project.plugins},
-        environments={environment.name: environment for environment in project.environments},
+        environments=environments,
         jobs=_first({job.name: job} for job in project.jobs),
         timers=timers(project.schedules, pipelines),
         properties={
@@ -45,16 +46,16 @@ def gather(files: Files) -> Reading | None:
         env=project.env,
         project_id=project.project_id,
         configurations={
-            environment.name: {
-                (plugin.type, plugin.name): resolve(known, plugin, environment.name)
+            name: {
+                (plugin.type, plugin.name): resolve(known, plugin, name)
                 for plugin in project.plugins
             }
-            for environment in project.environments
+            for name in environments
         },
         problems=(*project.problems, *problems),
         duplicates=tuple(oddities.duplicates(project)),
-        nulls=tuple(oddities.nulls(project)),
-        clashes=tuple(oddities.clashes(project)),
+        nulls={name: tuple(oddities.nulls(project, name)) for name in environments},
+        clashes={name: tuple(oddities.clashes(project, name)) for name in environments},
     )
 
 

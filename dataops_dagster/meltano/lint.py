@@ -217,7 +217,7 @@ def _written(asked: Asked, environment: str) -> Iterator[tuple[Key, Setting]]:
 
 
 def _null_override(asked: Asked) -> Found:
-    for place, what in asked.reading.nulls:
+    for place, what in asked.reading.nulls.get(asked.environment, ()):
         yield place, f"{what}: null unsets nothing; write an empty value, or remove the line"
 
 
@@ -227,7 +227,7 @@ def _duplicate_entry(asked: Asked) -> Found:
 
 
 def _clash(asked: Asked) -> Found:
-    for place, what in asked.reading.clashes:
+    for place, what in asked.reading.clashes.get(asked.environment, ()):
         yield place, f"{what} is a mapping in one place, and a single value in another"
 
 

@@ -5,9 +5,10 @@ A resolver no longer shows these: it looks at what follows from the text, this a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import ItemsView, Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
+from dataops_dagster.meltano.entries import EnvironmentPlugin, Key
 from dataops_dagster.meltano.model import Environment, Job, Place, Schedule
 from dataops_dagster.meltano.nesting import Unnestable, flatten
 from dataops_dagster.meltano.parsing import Table
@@ -45,22 +46,22 @@ def _again(what: str, entries: Iterable[Job | Schedule]) -> Told:
         names.add(entry.name)
 
 
-def nulls(project: Project) -> Told:
+def nulls(project: Project, environment: str) -> Told:
     """Yield settings that an environment sets to null, which leaves them as they are."""
-    for name, _, plugin, config in _overrides(project):
-        for setting, (holder, key) in _leaves(config).items():
+    for (_, plugin), entry in _overrides(project, environment):
+        for setting, (holder, key) in _leaves(entry.config).items():
             if holder[key] is None:
-                yield _at(holder, key), f"{name}: {plugin} {setting}"
+                yield _at(holder, key), f"{plugin} {setting}"
 
 
-def clashes(project: Project) -> Told:
+def clashes(project: Project, environment: str) -> Told:
     """Yield settings that are a mapping in the base and a value in an environment, or the reverse."""
-    for name, type_, plugin, config in _overrides(project):
-        base = project.entries.get((type_, plugin))
-        ours, theirs = _leaves(config), _leaves(base.config if base else None)
+    for key, entry in _overrides(project, environment):
+        base = project.entries.get(key)
+        ours, theirs = _leaves(entry.config), _leaves(base.config if base else None)
         for setting in (*_values_in(ours, theirs), *_values_in(theirs, ours)):
             place = next(_at(*ours[own]) for own in ours if _is_within(own, setting))
-            yield place, f"{name}: {plugin} {setting}"
+            yield place, f"{key[1]} {setting}"
 
 
 def _values_in(one: _Leaves, other: _Leaves) -> Iterator[str]:
@@ -76,11 +77,8 @@ def _is_within(name: str, other: str) -> bool:
     return name == other or name.startswith(f"{other}.")
 
 
-def _overrides(project: Project) -> Iterator[tuple[str, str, str, Any]]:
-    """Yield what each environment configures for which plug-in."""
-    for environment in project.environment_entries.values():
-        for (type_, plugin), entry in environment.plugins.items():
-            yield environment.name, type_, plugin, entry.config
+def _overrides(project: Project, environment: str) -> ItemsView[Key, EnvironmentPlugin]:
+    return project.environment_entries[environment].plugins.items()
 
 
 def _leaves(config: Any) -> _Leaves:

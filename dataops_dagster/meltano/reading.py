@@ -29,7 +29,8 @@ class Reading:
     """A project with the configuration of every plug-in by environment.
 
     `properties` are what pipelines set at run time, by pipeline, plug-in and setting; `problems` say
-    what could not be read. `duplicates`, `nulls` and `clashes` are what is written to no effect.
+    what could not be read. `duplicates` are what is written to no effect; `nulls`, and
+    `clashes` of values with mappings, are so in an environment.
     """
 
     plugins: Mapping[Key, Plugin] = field(default_factory=dict)
@@ -42,8 +43,8 @@ class Reading:
     configurations: Mapping[str, Mapping[Key, Configuration]] = field(default_factory=dict)
     problems: tuple[Unreadable, ...] = ()
     duplicates: tuple[tuple[Place, str], ...] = ()
-    nulls: tuple[tuple[Place, str], ...] = ()
-    clashes: tuple[tuple[Place, str], ...] = ()
+    nulls: Mapping[str, tuple[tuple[Place, str], ...]] = field(default_factory=dict)
+    clashes: Mapping[str, tuple[tuple[Place, str], ...]] = field(default_factory=dict)
 
     @property
     def told_problems(self) -> tuple[str, ...]:
