@@ -41,16 +41,16 @@ def diff(session: Session, one: str, other: str, *, plugin: str | None, html: Pa
 
     WORKSPACE@ENVIRONMENT reads a workspace's head in another environment.
     """
-    sides = [_side(session, name) for name in (one, other)]
+    ours, theirs = _side(session, one), _side(session, other)
     if plugin:
-        _known(plugin, *sides)
-    found = comparing.compare(*sides, plugin=plugin)
-    tables, nothing = comparing.tables(found), f"{found.one} and {found.other} do not differ"
+        _known(plugin, ours, theirs)
+    found = comparing.compare(ours, theirs, plugin)
+    tables, nothing = comparing.tables(found), f"{one} and {other} do not differ"
     if html:
-        title = f"Configuration of {found.one} and {found.other}"
-        html.write_text(pages.page(title, tables, nothing=nothing), encoding="utf-8")
+        text = pages.page(f"Configuration of {one} and {other}", tables, nothing=nothing)
+        html.write_text(text, encoding="utf-8")
     told = [table(header, rows, title=title, most=_ALL) for title, header, rows in tables]
-    session.show(as_data(found), *(told or [escape(nothing)]))
+    session.show(as_data(found), *told, *([] if told else [escape(nothing)]))
 
 
 @config.command()
@@ -70,7 +70,8 @@ def show(session: Session, workspace: str, plugin: str | None) -> None:
         "settings": [dict(zip(_HEADER, row, strict=True)) for row in rows],
         "problems": side.reading.told_problems,
     }
-    session.show(data, table(_HEADER, rows, title=side.name, most=_ALL), *problems)
+    listed = table(_HEADER, rows, title=f"{side.name} in {side.environment}", most=_ALL)
+    session.show(data, listed, *problems)
 
 
 def _side(session: Session, name: str) -> Side:

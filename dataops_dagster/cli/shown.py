@@ -95,8 +95,8 @@ def _plan_tables(plan: Plan) -> Iterator[Table]:
     for title, header, rows in tables:
         if rows:
             yield table(header, rows, title=title)
-    for title, header, rows in configuration.tables(plan.configuration):
-        yield table(header, rows, title=title)
+    for name, words, told in configuration.tables(plan.configuration):
+        yield table(words, told, title=name)
 
 
 def table(
