@@ -34,7 +34,7 @@ def test_the_domain_that_staging_and_prod_do_not_share_is_told_with_its_layers()
         "other": "matatika.eu.auth0.com",
         "other_layer": "environment",
     }
-    assert differing["client_id"]["other"] == "changed (secret)"
+    assert differing["client_id"]["other"] == "another (secret)"
     assert set(differing) == {"domain", "client_id"}
 
 

@@ -100,10 +100,12 @@ def _names(reading: Reading) -> set[str]:
     return {name for _, name in reading.plugins}
 
 
-def told_apart(old: Setting | None, new: Setting | None) -> tuple[str, str]:
+def told_apart(
+    one: Setting | None, other: Setting | None, *, secret: str = CHANGED_SECRET
+) -> tuple[str, str]:
     """Return two values that differ as people may see them; of two secrets only that they do."""
-    was, becomes = shown(old), shown(new)
-    return (was, CHANGED_SECRET if was == becomes == HIDDEN else becomes)
+    ours, theirs = shown(one), shown(other)
+    return ours, secret if ours == theirs == HIDDEN else theirs
 
 
 # --- plug-ins, jobs and environments ----------------------------------------------------------

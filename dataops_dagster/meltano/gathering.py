@@ -53,6 +53,7 @@ def gather(files: Files) -> Reading | None:
             for name in environments
         },
         problems=(*project.problems, *problems),
+        failure=project.failure,
         duplicates=tuple(oddities.duplicates(project)),
         nulls={name: tuple(oddities.nulls(project, name)) for name in environments},
         clashes={name: tuple(oddities.clashes(project, name)) for name in environments},

@@ -5,6 +5,7 @@ Each rule can be silenced by its id.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -116,8 +117,9 @@ def _undefined_environment(asked: Asked) -> Found:
 
 def _no_answer(asked: Asked) -> Found:
     for (_, name), found in asked.reading.configurations.get(asked.environment, {}).items():
-        if found.failure:
-            yield found.plugin.place, f"{name}: Meltano would fail: {found.failure}"
+        failure = found.failure or found.extras_failure
+        if failure and failure != asked.reading.failure:  # that of the whole is told as a problem
+            yield found.plugin.place, f"{name}: Meltano would fail: {failure}"
 
 
 def _missing_variable(asked: Asked) -> Found:
@@ -126,8 +128,10 @@ def _missing_variable(asked: Asked) -> Found:
     own = asked.reading.environments.get(asked.environment)
     there = {*asked.variables, *asked.reading.env, *(own.env if own else {})}
     for (_, plugin), setting in asked.settings(asked.environment):
+        # An extra may name settings of its own plug-in, by their variables.
+        provided = (*_PROVIDED, *([_variable(plugin)] if setting.name.startswith("_") else []))
         for variable in setting.variables:
-            if variable not in there and not variable.startswith(_PROVIDED):
+            if variable not in there and not variable.startswith(provided):
                 yield (
                     setting.place,
                     (
@@ -135,6 +139,11 @@ def _missing_variable(asked: Asked) -> Found:
                         " would be empty"
                     ),
                 )
+
+
+def _variable(plugin: str) -> str:
+    """Return what the names of the variables of a plug-in's settings begin with."""
+    return re.sub(r"\W", "_", plugin).upper() + "_"
 
 
 def _undefined_plugin_in_job(asked: Asked) -> Found:

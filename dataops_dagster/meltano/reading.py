@@ -29,7 +29,7 @@ class Reading:
     """A project with the configuration of every plug-in by environment.
 
     `properties` are what pipelines set at run time, by pipeline, plug-in and setting; `problems` say
-    what could not be read. `duplicates` are what is written to no effect; `nulls`, and
+    what could not be read, `failure` why Meltano would answer nothing at all. `duplicates` are what is written to no effect; `nulls`, and
     `clashes` of values with mappings, are so in an environment.
     """
 
@@ -42,6 +42,7 @@ class Reading:
     project_id: str | None = None
     configurations: Mapping[str, Mapping[Key, Configuration]] = field(default_factory=dict)
     problems: tuple[Unreadable, ...] = ()
+    failure: str = ""
     duplicates: tuple[tuple[Place, str], ...] = ()
     nulls: Mapping[str, tuple[tuple[Place, str], ...]] = field(default_factory=dict)
     clashes: Mapping[str, tuple[tuple[Place, str], ...]] = field(default_factory=dict)
