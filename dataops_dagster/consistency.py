@@ -13,6 +13,7 @@ from pathlib import Path
 
 from dataops_dagster import urls
 from dataops_dagster.gate import lint
+from dataops_dagster.meltano import lint as meltano_lint
 from dataops_dagster.settings import FanIn, Gate, ModifyDelete, Policy, Project, TreeRule, Workspace
 
 Place = tuple[str, str]
@@ -149,12 +150,13 @@ def _conditions(workspace: Workspace, gate: Gate) -> Iterator[Mistake]:
                 yield Mistake(
                     (*where, key), "has no meaning where runs is 0", "remove it, or ask for a run"
                 )
-    unknown = sorted(set(gate.lint.ignore) - set(lint.RULES)) if gate.lint else []
+    known = [*lint.RULES, *meltano_lint.RULES]
+    unknown = sorted(set(gate.lint.ignore) - set(known)) if gate.lint else []
     if unknown:
         yield Mistake(
             (*where, "lint", "ignore"),
             f"there is no rule {', '.join(unknown)}",
-            f"name one of {', '.join(lint.RULES)}",
+            f"name one of {', '.join(known)}",
         )
 
 

@@ -11,6 +11,8 @@ from datetime import datetime
 from enum import Enum
 from typing import Protocol, TypeAlias
 
+from dataops_dagster.configuration import Changes
+
 # --- what we find -----------------------------------------------------------------------------
 
 
@@ -203,7 +205,8 @@ class Plan:
     `commits` are the newest of `commit_count`, `overwrites` the paths where the target loses something,
     `keeps` what the tested upstream's tree does not have like this; `hotfixes` are commits that the
     target got by itself since its last release, `skipped` heads of the upstream that this one
-    overtakes; `tag` is what will record the release. A rollback's upstream is the target itself.
+    overtakes; `tag` is what will record the release. `configuration` is what it changes in a Meltano
+    project, if it does. A rollback's upstream is the target itself.
     """
 
     project: str
@@ -222,6 +225,7 @@ class Plan:
     tag: str
     hotfixes: tuple[Commit, ...] = ()
     skipped: tuple[str, ...] = ()
+    configuration: Changes | None = None
     digest: str = field(default="")
 
     @property

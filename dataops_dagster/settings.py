@@ -286,8 +286,22 @@ class Approvals(Settings):
     )
 
 
+class LintLevel(str, Enum):
+    """From which findings on the gate is closed."""
+
+    ERROR = "error"
+    WARNING = "warning"
+
+
 class Lint(Settings):
     """What must be well formed in what lands."""
+
+    level: LintLevel = Field(
+        default=LintLevel.ERROR,
+        strict=False,
+        description="error: what would break closes the gate, what is suspicious is told; warning:"
+        " that closes it, too",
+    )
 
     ignore: tuple[Text, ...] = Field(
         default=(), strict=False, description="rules that do not count, by their ids"

@@ -493,7 +493,12 @@ def test_a_mistake_in_a_period_is_told_with_its_line_and_its_number(
             "leave the key out",
         ),
         ("gate: {lint: true}", "gate.lint", "should be a mapping", "write its keys below it"),
-        ("gate: {lint: {rules: [yaml]}}", "gate.lint.rules", "is an unknown key", "here: ignore"),
+        (
+            "gate: {lint: {rules: [yaml]}}",
+            "gate.lint.rules",
+            "is an unknown key",
+            "here: ignore, level",
+        ),
         ("gate: {lint: {ignore: yaml}}", "gate.lint.ignore", "should be a list", "one item a line"),
         (
             "gate: {lint: {ignore: [yaml, yml]}}",

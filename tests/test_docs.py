@@ -7,11 +7,13 @@ import re
 import runpy
 import shlex
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
 
+import click
 import dagster as dg
 import pytest
 import yaml
@@ -22,6 +24,7 @@ from dataops_dagster.cli import main
 from dataops_dagster.cli.session import Session
 from dataops_dagster.errors import ConfigError
 from dataops_dagster.gate import lint
+from dataops_dagster.meltano import lint as meltano_lint
 from dataops_dagster.model import Decision, DecisionKind
 from dataops_dagster.orchestration import assets, checks, decisions, ops
 from dataops_dagster.settings import Workspace
@@ -382,7 +385,13 @@ def test_every_condition_of_a_gate_is_explained():
 
 
 def test_every_rule_of_the_linter_is_explained():
-    assert set(lint.RULES) <= first_cells("gate.md")
+    assert {*lint.RULES, *meltano_lint.RULES} <= first_cells("gate.md")
+
+
+def test_every_rule_of_the_linter_tells_its_level():
+    told = (ROOT / "docs" / "gate.md").read_text()
+    for id_, rule in meltano_lint.RULES.items():
+        assert f"| `{id_}` | {rule.severity.value} |" in told
 
 
 def test_every_field_of_a_run_configuration_is_explained():
@@ -397,9 +406,18 @@ def test_every_field_of_a_run_configuration_is_explained():
         assert set(fields.model_fields) <= told
 
 
+def commands(group: click.Group, prefix: str = "") -> Iterator[tuple[str, click.Command]]:
+    """Yield all commands by their names, those of groups too."""
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from commands(command, f"{prefix}{name} ")
+        else:
+            yield prefix + name, command
+
+
 def test_every_command_and_option_is_explained():
     page = (ROOT / "docs" / "cli.md").read_text()
-    for name, command in main.commands.items():
+    for name, command in commands(main):
         assert f"`{name}" in page
         for option in command.params:
             assert option.param_type_name == "argument" or f"`{option.opts[0]}" in page, name

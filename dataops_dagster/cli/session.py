@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -49,19 +49,31 @@ class Session:
 
     def target(self, name: str) -> tuple[Project, Workspace]:
         """Find a workspace with an upstream by `WORKSPACE` or `PROJECT/WORKSPACE`."""
-        projects = self.projects()
+        return self._named("TARGET", name, "workspace with an upstream", lambda p: p.targets)
+
+    def workspace(self, name: str) -> tuple[Project, Workspace]:
+        """Find any workspace by `WORKSPACE` or `PROJECT/WORKSPACE`."""
+        return self._named("WORKSPACE", name, "workspace", lambda p: p.workspaces.values())
+
+    def _named(
+        self,
+        argument: str,
+        name: str,
+        what: str,
+        those_of: Callable[[Project], Iterable[Workspace]],
+    ) -> tuple[Project, Workspace]:
         wanted_project, _, wanted = name.rpartition("/")
+        known = [(project, each) for project in self.projects() for each in those_of(project)]
         found = [
-            (project, target)
-            for project in projects
-            for target in project.targets
-            if target.name == wanted and wanted_project in ("", project.name)
+            (project, each)
+            for project, each in known
+            if each.name == wanted and wanted_project in ("", project.name)
         ]
         if len(found) == 1:
             return found[0]
-        known = ", ".join(f"{p.name}/{t.name}" for p in projects for t in p.targets)
-        problem = "stands in several projects" if found else "is no workspace with an upstream"
-        raise ConfigError.at(f"TARGET {name}", problem, f"name one of {known}")
+        problem = "stands in several projects" if found else f"is no {what}"
+        names = ", ".join(f"{project.name}/{each.name}" for project, each in known)
+        raise ConfigError.at(f"{argument} {name}", problem, f"name one of {names}")
 
     @property
     def book(self) -> Book:

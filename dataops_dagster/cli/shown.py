@@ -8,6 +8,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 from typing_extensions import assert_never
 
+from dataops_dagster import configuration
 from dataops_dagster.gate.verdicts import lines
 from dataops_dagster.model import (
     Answer,
@@ -94,15 +95,23 @@ def _plan_tables(plan: Plan) -> Iterator[Table]:
     for title, header, rows in tables:
         if rows:
             yield table(header, rows, title=title)
+    for name, words, told in configuration.tables(plan.configuration):
+        yield table(words, told, title=name)
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None) -> Table:
-    """Return a table of at most twenty rows; what is left out is counted."""
+def table(
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    title: str | None = None,
+    *,
+    most: int = _SHOWN,
+) -> Table:
+    """Return a table of at most twenty rows, or `most`; what is left out is counted."""
     # Ids are for copying: rather a second line than an ellipsis.
     columns = [Column(name, overflow="fold") for name in header]
     table = Table(*columns, title=title and escape(title), title_justify="left")
-    for row in rows[:_SHOWN]:
+    for row in rows[:most]:
         table.add_row(*map(escape, row))
-    if len(rows) > _SHOWN:
-        table.caption = f"and {len(rows) - _SHOWN} more; --json shows all"
+    if len(rows) > most:
+        table.caption = f"and {len(rows) - most} more; --json shows all"
     return table

@@ -20,6 +20,7 @@ from dataops_dagster.orchestration.assets import (
 )
 from dataops_dagster.orchestration.checks import gate_checks, run_checks
 from dataops_dagster.orchestration.decisions import decide_job, rollback_job
+from dataops_dagster.orchestration.lints import lint_checks
 from dataops_dagster.orchestration.ops import IO_MANAGER_KEY
 from dataops_dagster.orchestration.records import BookOf, InstanceBook
 from dataops_dagster.orchestration.requests import PROMOTION
@@ -93,7 +94,7 @@ def definitions_of(
     workspaces = project.workspaces
     return dg.Definitions(
         assets=dg.map_asset_specs(lambda spec: spec_of(spec, workspaces[spec.key.path[1]]), assets),
-        asset_checks=[*checks, *gate_checks(project, book_of)],
+        asset_checks=[*checks, *gate_checks(project, book_of), *lint_checks(project)],
         jobs=jobs,
         sensors=[heads_sensor(project), gates_sensor(project, jobs, book_of)],
         schedules=schedules(project, book_of),

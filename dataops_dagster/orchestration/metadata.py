@@ -13,7 +13,8 @@ from typing import Any
 
 import dagster as dg
 
-from dataops_dagster import urls
+from dataops_dagster import configuration, urls
+from dataops_dagster.gate.lint import Finding
 from dataops_dagster.gate.verdicts import line, nested
 from dataops_dagster.model import (
     Commit,
@@ -43,12 +44,19 @@ def escape(text: str) -> str:
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> dg.MarkdownMetadataValue:
     """Return a Markdown table of at most fifty rows; what is left out is counted."""
-    rows = list(rows)
+    return dg.MetadataValue.md("\n".join(_lines(header, list(rows))))
+
+
+def sections(tables: Iterable[configuration.Table]) -> dg.MarkdownMetadataValue:
+    """Return tables as Markdown, each below its title."""
+    told = ["\n".join([f"**{escape(title)}**", "", *_lines(h, rows)]) for title, h, rows in tables]
+    return dg.MetadataValue.md("\n\n".join(told) or "nothing")
+
+
+def _lines(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     lines = [f"| {' | '.join(header)} |", f"|{' --- |' * len(header)}"]
     lines += [f"| {' | '.join(map(escape, row))} |" for row in rows[:_ROWS]]
-    if len(rows) > _ROWS:
-        lines += ["", f"… and {len(rows) - _ROWS} more"]
-    return dg.MetadataValue.md("\n".join(lines))
+    return [*lines, "", f"… and {len(rows) - _ROWS} more"] if len(rows) > _ROWS else lines
 
 
 def of_plan(plan: Plan) -> dict[str, Any]:
@@ -125,6 +133,8 @@ def _lists(plan: Plan) -> dict[str, Any]:
     lists |= of_hotfixes(plan.hotfixes)
     if plan.skipped:
         lists["dataops/skipped"] = table(("commit",), ((commit,) for commit in plan.skipped))
+    if plan.configuration:
+        lists["dataops/configuration"] = sections(configuration.tables(plan.configuration))
     return lists
 
 
@@ -145,6 +155,12 @@ def of_gate(considered: Considered) -> dict[str, Any]:
             return {records.GATE: "nothing to promote"}
         case Rejected() | Conflicted():
             return {records.GATE: escape(f"refused: {considered.reason}")}
+
+
+def of_findings(findings: Sequence[Finding]) -> dict[str, Any]:
+    """Return what a look into files found."""
+    rows = [(f.rule, f"{f.path}:{f.line}", f.reason) for f in findings]
+    return {"dataops/findings": table(("rule", "where", "what"), rows)} if rows else {}
 
 
 def is_open(considered: Considered) -> bool:

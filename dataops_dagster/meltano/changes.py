@@ -1,0 +1,210 @@
+"""What changes between two states of a Meltano project, for one environment and for the others. Pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
+from typing import Any, TypeVar
+
+from dataops_dagster.configuration import (
+    Changes,
+    PartChange,
+    SettingChange,
+    StateChange,
+    TimerChange,
+)
+from dataops_dagster.meltano.model import Layer, Place, Plugin, Setting
+from dataops_dagster.meltano.reading import EMPTY, Reading
+from dataops_dagster.meltano.redaction import HIDDEN, brief, shown
+from dataops_dagster.meltano.schedules import Timer
+from dataops_dagster.text import one_line
+
+CHANGED_SECRET = "changed (secret)"  # noqa: S105  # it says so without telling it
+
+_STATEFUL: Mapping[str, str] = {
+    r"(?:_metadata\..+\.)?replication[-_]key": "the state that is kept was made with another key",
+    r"(?:_metadata\..+\.)?replication[-_]method": "loads become whole, or begin to keep a state",
+    r"_select(?:_filter)?": "streams come or go",
+    r"_state|_catalog|_use_cached_catalog": "loads begin from another state or catalog",
+    r"_load_schema|(?:default_)?(?:target_)?schema(?:_name)?": "loads go into another schema",
+}
+"""Settings that affect what loads begin from or where they go, and why that matters."""
+
+
+def changes(before: Reading | None, after: Reading, environment: str, *, now: datetime) -> Changes:
+    """Return what changes in `environment`, the target's own, and what only in other ones.
+
+    `before` is None where there was no project. `now` is when it could land.
+    """
+    before = before or EMPTY
+    own = tuple(_settings(before, after, environment))
+    same = {(c.plugin, c.setting, c.old, c.new) for c in own}
+    others = [name for name in {**before.environments, **after.environments} if name != environment]
+    elsewhere = (change for name in others for change in _settings(before, after, name))
+    return Changes(
+        environment=environment,
+        settings=own,
+        elsewhere=tuple(c for c in elsewhere if (c.plugin, c.setting, c.old, c.new) not in same),
+        parts=tuple(parts(before, after)),
+        timers=tuple(_timers(before, after, now)),
+        state=(*_stateful(own), *_states(before, after, environment)),
+        problems=after.told_problems,
+    )
+
+
+def differs(one: Any, other: Any) -> bool:
+    """Say whether two values differ, also as 1, 1.0, true and "1" do."""
+    return _spelled(one) != _spelled(other)
+
+
+def _spelled(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, default=repr)
+
+
+_K = TypeVar("_K")
+_V = TypeVar("_V")
+
+
+def _pairs(
+    before: Mapping[_K, _V], after: Mapping[_K, _V]
+) -> Iterator[tuple[_K, _V | None, _V | None]]:
+    """Yield each key with what stands there before and after; what is gone comes last."""
+    for key in {**after, **before}:
+        yield key, before.get(key), after.get(key)
+
+
+# --- settings ---------------------------------------------------------------------------------
+
+
+def _settings(before: Reading, after: Reading, environment: str) -> Iterator[SettingChange]:
+    known, left = _names(before), _names(after)
+    for (plugin, name), old, new in _pairs(
+        before.settings(environment), after.settings(environment)
+    ):
+        stays = plugin in known and plugin in left
+        told = [setting for setting, _ in filter(None, (old, new))]
+        if not stays and all(setting.layer is Layer.DEFAULT for setting in told):
+            continue  # what a plug-in brings along, or takes with it
+        was, becomes = (pair[0] if pair else None for pair in (old, new))
+        if was and becomes and not differs(was.value, becomes.value):
+            continue
+        layer = (new or old or (None, ""))[1]
+        yield SettingChange(
+            environment, plugin, brief(name), *told_apart(was, becomes), brief(layer)
+        )
+
+
+def _names(reading: Reading) -> set[str]:
+    return {name for _, name in reading.plugins}
+
+
+def told_apart(
+    one: Setting | None, other: Setting | None, *, secret: str = CHANGED_SECRET
+) -> tuple[str, str]:
+    """Return two values that differ as people may see them; of two secrets only that they do."""
+    ours, theirs = shown(one), shown(other)
+    return ours, secret if ours == theirs == HIDDEN else theirs
+
+
+# --- plug-ins, jobs and environments ----------------------------------------------------------
+
+
+def parts(before: Reading, after: Reading) -> Iterator[PartChange]:
+    """Yield the environments, plug-ins and jobs that come, go or change."""
+    for kind, look in _PARTS.items():
+        for name, old, new in _pairs(look(before), look(after)):
+            if old != new:
+                yield PartChange(kind, one_line(name), old or "", new or "")
+
+
+def _environments(reading: Reading) -> dict[str, str]:
+    return dict.fromkeys(reading.environments, "defined")
+
+
+def _plugins(reading: Reading) -> dict[str, str]:
+    return {f"{type_} {name}": _pin(plugin) for (type_, name), plugin in reading.plugins.items()}
+
+
+def _pin(plugin: Plugin) -> str:
+    """Say which program a plug-in is, and who says so."""
+    told = {
+        "variant": plugin.variant if plugin.variant != "default" else None,
+        "pip_url": plugin.pip_url and _LOGIN.sub("://*****@", plugin.pip_url),
+        "executable": plugin.executable,
+        "inherits": plugin.inherit_from,
+        "lock": plugin.definition,
+    }
+    return "; ".join(f"{key} {brief(value)}" for key, value in told.items() if value) or "defined"
+
+
+def _jobs(reading: Reading) -> dict[str, str]:
+    return {job.name: brief(", ".join(map(" ".join, job.tasks))) for job in reading.jobs.values()}
+
+
+_LOGIN = re.compile(r"://[^/\s@]+@")
+_PARTS: Mapping[str, Callable[[Reading], Mapping[str, str]]] = {
+    "environment": _environments,
+    "plug-in": _plugins,
+    "job": _jobs,
+}
+
+
+# --- what runs by itself ----------------------------------------------------------------------
+
+
+def _timers(before: Reading, after: Reading, now: datetime) -> Iterator[TimerChange]:
+    for (kind, name), old, new in _pairs(before.timers, after.timers):
+        was, becomes = (timer.when if timer else "" for timer in (old, new))
+        if what := _happens(old, new):
+            runs = brief((new or old or _NOTHING).runs)
+            first = new.first(now) if new else None
+            yield TimerChange(kind, brief(name), what, brief(was), brief(becomes), runs, first)
+
+
+_NOTHING = Timer("", "", Place("", 1), "", None, 0)
+
+
+def _happens(old: Timer | None, new: Timer | None) -> str:
+    """Say in one word what becomes of a timer; empty if it stays as it is, or is still by hand."""
+    was, becomes = (timer.when if timer else "" for timer in (old, new))
+    if was != becomes:
+        return "stops" if not becomes else "starts" if not was else "moves"
+    if was and old and new and old.runs != new.runs:
+        return "changes"
+    return ""
+
+
+# --- state ------------------------------------------------------------------------------------
+
+
+def _stateful(changed: Iterable[SettingChange]) -> Iterator[StateChange]:
+    for change in changed:
+        for pattern, why in _STATEFUL.items():
+            if re.fullmatch(pattern, change.setting):
+                yield StateChange(change.plugin, change.setting, change.old, change.new, why)
+
+
+def _states(before: Reading, after: Reading, environment: str) -> Iterator[StateChange]:
+    """Yield the states that loads of jobs no longer use, and those that they will begin."""
+    known, used = (set(_state_ids(reading, environment)) for reading in (before, after))
+    for id_ in sorted(known - used):
+        yield StateChange(brief(id_), "state id", "in use", "", "no job goes on with this state")
+    for id_ in sorted(used - known) if known else ():
+        yield StateChange(brief(id_), "state id", "", "in use", "loads begin anew")
+
+
+def _state_ids(reading: Reading, environment: str) -> Iterator[str]:
+    """Yield the ids under which Meltano keeps the state of what jobs load."""
+    kinds = {name: type_ for type_, name in reading.plugins}
+    own = reading.environments.get(environment)
+    suffix = f":{own.state_id_suffix}" if own and own.state_id_suffix else ""
+    for job in reading.jobs.values():
+        for blocks in job.tasks:
+            extractor = None
+            for block in blocks:
+                kind = kinds.get(block)
+                if kind == "loaders" and extractor:
+                    yield f"{environment}:{extractor}-to-{block}{suffix}"
+                extractor = block if kind == "extractors" else extractor

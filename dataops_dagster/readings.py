@@ -1,0 +1,105 @@
+"""Reads the Meltano projects of commits from the store, and says what a plan changes in them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+
+from dataops_dagster.errors import ConfigError
+from dataops_dagster.git import Access
+from dataops_dagster.heads import look_up
+from dataops_dagster.meltano import changes
+from dataops_dagster.meltano.files import LARGEST, Kind
+from dataops_dagster.meltano.reading import MANIFEST, Reading
+from dataops_dagster.model import Change, Plan
+from dataops_dagster.objects import Entry, shown
+from dataops_dagster.settings import Project, Workspace
+from dataops_dagster.store import Store
+
+_ENDINGS = (".yml", ".yaml", ".lock")
+
+
+def described(plan: Plan, project: Project, *, store: Store, now: datetime) -> Plan:
+    """Return the plan with what it changes in a Meltano project, if it changes anything there.
+
+    A plan that touches no file of such a project costs nothing.
+    """
+    if not touches(plan.changes):
+        return plan
+    target = project.workspaces[plan.target]
+    before, after = both(plan, project, store=store)
+    if after is None:
+        return plan
+    found = changes.changes(before, after, target.environment, now=now)
+    return dataclasses.replace(plan, configuration=found)
+
+
+def both(plan: Plan, project: Project, *, store: Store) -> tuple[Reading | None, Reading | None]:
+    """Read the Meltano project that a plan's target is, and the one it would be."""
+    access = Access.of(project, project.workspaces[plan.target])
+    after = of_tree(plan.tree, access, store)
+    if after is None or plan.base is None:
+        return None, after
+    return of_tree(store.commit(plan.base).tree, access, store), after
+
+
+def touches(changed: Iterable[Change]) -> bool:
+    """Say whether one of the changed paths may be a file of a Meltano project."""
+    return any(change.path.endswith(_ENDINGS) for change in changed)
+
+
+def at_head(project: Project, workspace: Workspace, *, store: Store) -> Reading:
+    """Read the Meltano project at a workspace's head; raises `ConfigError` where there is none."""
+    head, access = look_up(project, workspace).commit, Access.of(project, workspace)
+    if head:
+        store.fetch(access, workspace.branch, head, without_blobs=True)
+    reading = of_tree(store.commit(head).tree, access, store) if head else None
+    if reading is None:
+        raise ConfigError.at(
+            f"workspaces.{workspace.name}",
+            f"has no {MANIFEST} at the top of its branch {workspace.branch}",
+            "name a workspace that is a Meltano project",
+        )
+    return reading
+
+
+def of_tree(tree: str, access: Access, store: Store) -> Reading | None:
+    """Read the Meltano project that a tree is; None if it is none."""
+    # What reads YAML 1.2 takes time to import, and most promotions need none of it.
+    from dataops_dagster.meltano.gathering import gather
+
+    return gather(TreeFiles(tree, access, store)) if store.entry(tree, MANIFEST) else None
+
+
+@dataclass(frozen=True)
+class TreeFiles:
+    """The files of a tree, read from the store; `access` is where a partial one may ask."""
+
+    tree: str
+    access: Access
+    store: Store
+
+    def kinds(self) -> Mapping[str, Kind]:
+        """Return what stands at every path, folders left out."""
+        return {
+            path: Kind.FILE if e.is_file else Kind.LINK if e.mode == _LINK else Kind.OTHER
+            for path, e in self._entries.items()
+        }
+
+    def contents(self, paths: Sequence[str]) -> Mapping[str, bytes]:
+        """Read files, all at once; leaves out what is larger than `LARGEST`."""
+        ids = {path: self._entries[path].id for path in paths}
+        read = self.store.contents(set(ids.values()), largest=LARGEST, access=self.access)
+        data = dict(read)
+        return {path: data[id_] for path, id_ in ids.items() if id_ in data}
+
+    @cached_property
+    def _entries(self) -> Mapping[str, Entry]:
+        found = self.store.differences(None, self.tree)
+        return {shown(each.path): each.after for each in found if each.after}
+
+
+_LINK = "120000"
