@@ -23,6 +23,7 @@ from dataops_dagster.orchestration.ops import (
     publish_op,
 )
 from dataops_dagster.orchestration.records import BookOf
+from dataops_dagster.orchestration.streams import stream_events
 from dataops_dagster.settings import Project, Workspace
 from dataops_dagster.store import Store, store_of
 
@@ -187,7 +188,10 @@ def _deploy(
         store=store,
         on_line=context.log.info,
     )
+    for event in stream_events(result, task):
+        context.log_event(event)
     told |= {records.TREE: task.tree, records.RAN: result.ran, records.DETAIL: result.detail}
+    told |= metadata.of_result(result)
     if result.outcome is Outcome.ERRORED:
         raise dg.Failure(
             f"the deployment of {workspace.name} at {commit[:12]} could not find out:"

@@ -26,6 +26,7 @@ from dataops_dagster.orchestration.records import BookOf, InstanceBook
 from dataops_dagster.orchestration.requests import PROMOTION
 from dataops_dagster.orchestration.schedules import schedules
 from dataops_dagster.orchestration.sensors import gates_sensor, heads_sensor
+from dataops_dagster.orchestration.streams import stream_specs
 from dataops_dagster.settings import Project, Workspace
 
 UnresolvedJob: TypeAlias = Any  # what define_asset_job returns has no public name
@@ -90,7 +91,8 @@ def definitions_of(
         )
     if targets:
         jobs += [decide_job(project), rollback_job(project)]
-    assets: list[Any] = [source_assets(project), *targets, *deployments, *decision_specs(project)]
+    assets: list[Any] = [source_assets(project), *targets, *deployments]
+    assets += [*decision_specs(project), *stream_specs(project)]
     workspaces = project.workspaces
     return dg.Definitions(
         assets=dg.map_asset_specs(lambda spec: spec_of(spec, workspaces[spec.key.path[1]]), assets),

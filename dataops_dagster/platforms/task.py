@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dataops_dagster import process
 from dataops_dagster.errors import ConfigError
-from dataops_dagster.model import Outcome
+from dataops_dagster.model import Facts, Outcome
 from dataops_dagster.settings import Step
 
 # Variables that people let through and that say nothing secret.
@@ -51,11 +52,13 @@ class Task:
 
 @dataclass(frozen=True)
 class Result:
-    """Whether the program succeeded, what was run, and in few words how it ended."""
+    """Whether the program succeeded, what was run, in few words how it ended, and how long it took."""
 
     outcome: Outcome
     ran: str
     detail: str
+    seconds: float = 0.0
+    facts: Facts = field(default_factory=Facts)
 
     @property
     def passed(self) -> bool:
@@ -71,12 +74,17 @@ def run_program(
     *,
     extra: Mapping[str, str],
     readable: Callable[[str], str | None] = lambda line: line,
+    hidden: Iterable[str] = (),
+    keep_open: Sequence[int] = (),
+    spent: float = 0.0,
 ) -> Result:
     """Run a platform's program; only its exit code decides, whatever it prints.
 
     The exit code 75 (EX_TEMPFAIL of sysexits.h) says that it could not find out.
 
-    `readable` turns a line of its output into one for people, or into None to leave it out.
+    `readable` turns a line of its output into one for people, or into None to leave it out; `hidden`
+    are secrets beside the variables that are let through; `spent` is how many seconds of the
+    deadline are gone.
     """
     for name in step.variables:
         if name not in os.environ:
@@ -98,20 +106,22 @@ def run_program(
             **extra,
         },
     )
-    secrets = [os.environ[name] for name in step.variables if name not in _PUBLIC]
+    secrets = [*secrets_of(step), *hidden]
     log = _Log(on_line)
 
     def note(line: str) -> None:
         # What is readable only now, such as a decoded string, was not looked at for secrets yet.
         log.add(process.clean(readable(line) or "", secrets))
 
+    begin = time.monotonic()
     done = process.run(
         arguments,
         env=env,
         cwd=task.files,
-        deadline=step.deadline.total_seconds(),
+        deadline=step.deadline.total_seconds() - spent,
         on_line=note,
         secrets=secrets,
+        keep_open=keep_open,
     )
     log.close()
     if done.timed_out:
@@ -125,7 +135,12 @@ def run_program(
         ending if outcome is Outcome.PASSED or not log.last else f"{ending}: {' / '.join(log.last)}"
     )
     ran = " ".join([Path(arguments[0]).name, *arguments[1:]])
-    return Result(outcome, ran, detail)
+    return Result(outcome, ran, detail, seconds=time.monotonic() - begin)
+
+
+def secrets_of(step: Step) -> list[str]:
+    """Return the values of variables that nobody may read."""
+    return [os.environ[n] for n in step.variables if n not in _PUBLIC and n in os.environ]
 
 
 class _Log:
