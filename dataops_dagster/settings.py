@@ -13,55 +13,16 @@ from typing import Annotated, Any, Literal, TypeAlias
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    WithJsonSchema,
-    model_validator,
-)
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 from typing_extensions import Self
 
-_DURATION = re.compile(r"([1-9][0-9]*)\s*(s|m|h|d)")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-_LONGEST = timedelta(days=36_500)  # added to any moment of ours it stays within the calendar
+from dataops_dagster.settings_base import Argument, Duration, Name, Settings, Text, VariableName
+from dataops_dagster.settings_tinybird import LocalHost, Tinybird, TinybirdProject
 
-
-def duration(value: Any) -> timedelta:
-    """Read a duration, such as 30m; raises `ValueError`."""
-    if isinstance(value, timedelta):
-        return value
-    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
-    if match is None:
-        raise ValueError("write a duration as a whole number and s, m, h or d, such as 30m")
-    try:
-        found = timedelta(**{_UNITS[match[2]]: int(match[1])})
-    except (OverflowError, ValueError):
-        found = timedelta.max
-    if found > _LONGEST:
-        raise ValueError("is longer than anybody waits")
-    return found
-
-
-Duration = Annotated[
-    timedelta,
-    BeforeValidator(duration),
-    WithJsonSchema({"type": "string", "pattern": r"^[1-9][0-9]*\s*(s|m|h|d)$"}),
-]
-
-NAME_PATTERN = r"^[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)*$"
-"""A name of a project or workspace: becomes part of asset keys, op names and git refs."""
-
-Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=30)]
-VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-Argument = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$")]
 # A block is an argument of ours to Meltano; it must never pass for an option.
 Block = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][^\x00]*$")]
 # An environment name reaches a command line and a run tag; it never looks like an option.
 EnvironmentName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=60)]
-Text = Annotated[str, Field(min_length=1, pattern=r"^[^\x00-\x1f\x7f]+$")]
 JobName = Annotated[
     str, Field(pattern=r"^([^:\x00-\x1f\x7f]+:)?[A-Za-z0-9_]+$", examples=["staging_elt"])
 ]
@@ -101,12 +62,6 @@ When = Annotated[
 ]
 
 
-class Settings(BaseModel):
-    """Base of everything configured: strict, frozen, no unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
 class _Step(Settings):
     when: When = "change"
     variables: tuple[VariableName, ...] = Field(
@@ -142,10 +97,26 @@ class MeltanoStep(_Step):
     )
 
 
-Step: TypeAlias = Annotated[CommandStep | MeltanoStep, Field(discriminator="platform")]
+class TinybirdStep(_Step):
+    """As deploy: puts the commit's data project into the workspace at Tinybird. As run: its tests."""
+
+    platform: Literal["tinybird"]
+    local: LocalHost = Field(
+        default="http://localhost:7181",
+        description="where Tinybird Local answers, in which Forward's tests run",
+    )
+
+
+Step: TypeAlias = Annotated[
+    CommandStep | MeltanoStep | TinybirdStep, Field(discriminator="platform")
+]
 """How a workspace is run or deployed. One member a platform; see `platforms`."""
 
-STEPS: Mapping[str, type[_Step]] = {"command": CommandStep, "meltano": MeltanoStep}
+STEPS: Mapping[str, type[_Step]] = {
+    "command": CommandStep,
+    "meltano": MeltanoStep,
+    "tinybird": TinybirdStep,
+}
 """The same by the platform's name, as it stands in the file."""
 
 
@@ -419,6 +390,9 @@ class Workspace(Settings):
     )
     run: Step | None = Field(default=None, description="what a run of this workspace is")
     deploy: Step | None = Field(default=None, description="makes the platform serve a commit")
+    tinybird: Annotated[Tinybird | None, BeforeValidator(_not_empty)] = Field(
+        default=None, description="which workspace of Tinybird's this is"
+    )
     credential: Credential | None = None
     merge: Merge = Field(default_factory=Merge)
     keep: tuple[KeepRule, ...] = Field(
@@ -455,6 +429,7 @@ class Project(Settings):
         description="how repositories may be reached; http and file must be asked for",
     )
     automation: Automation = Field(default_factory=Automation)
+    tinybird: TinybirdProject = Field(default_factory=TinybirdProject)
 
     @property
     def targets(self) -> tuple[Workspace, ...]:
@@ -474,6 +449,10 @@ class Project(Settings):
         """Return the workspaces that `target`'s changes may come from, the first of them first."""
         assert target.upstream, f"{target.name} has no upstream"
         return tuple(self.workspaces[name] for name in target.upstream)
+
+    def is_production(self, workspace: Workspace) -> bool:
+        """Say whether a workspace is the end of the way: behind a gate, and nothing goes on from it."""
+        return workspace.gate is not None and not self.targets_of(workspace)
 
     def targets_of(self, upstream: Workspace) -> tuple[Workspace, ...]:
         """Return the workspaces that `upstream`'s changes may go to."""
