@@ -1,6 +1,6 @@
-"""Connections to http servers that stay open, and a watch that ends an exchange at its deadline.
+"""Connections to http servers that stay open, with a deadline; asks again who says "not now".
 
-Follows no redirect, keeps no cookie, reads no `.netrc`, and asks nothing twice.
+Follows no redirect, keeps no cookie, reads no `.netrc`.
 """
 
 from __future__ import annotations
@@ -10,17 +10,65 @@ import functools
 import os
 import socket
 import threading
-from collections.abc import Mapping
-from typing import IO, Any
+import time
+from collections.abc import Callable, Mapping
+from typing import IO, Any, TypeVar
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies_environment, proxy_bypass
 
 import urllib3
 
+from dataops_dagster.errors import ToolError
 from dataops_dagster.text import one_line
 
+ATTEMPTS = 3
+"""How often a server that says "not now" is asked."""
+
+NOT_YET = (429, 503)
+BROKEN = (500, 502, 504, *NOT_YET)
+REDIRECTS = range(300, 400)
+
+_PAUSE_SECONDS = 0.5
 _CONNECT_SECONDS = 10.0
 _CONNECTIONS = 16
+
+_T = TypeVar("_T")
+
+
+def persist(
+    exchange: Callable[[float], _T],
+    *,
+    seconds: float,
+    failure: Callable[[str], ToolError],
+    may_repeat: Callable[[ToolError], bool],
+) -> _T:
+    """Exchange until there is an answer, the deadline is over, or asking again is no use.
+
+    `exchange` gets the seconds that are left. Raises its `ToolError`, or the `failure` that is made
+    of what broke the connection.
+    """
+    end = time.monotonic() + seconds
+    for attempt in range(1, ATTEMPTS + 1):
+        left = max(0.001, end - time.monotonic())
+        watch = _Watch(left)
+        late = f"no answer within {seconds:.0f} s"
+        try:
+            with watch:
+                answer = exchange(left)
+            if not watch.cut:  # what has no known length may end because we cut it off
+                return answer
+            error = failure(late)
+        except (urllib3.exceptions.HTTPError, OSError) as found:
+            is_late = watch.cut or isinstance(found, urllib3.exceptions.TimeoutError)
+            error = failure(late if is_late else _cause(found))
+        except ToolError as found:
+            error = found
+        pause = _PAUSE_SECONDS * attempt
+        if not (error.retryable and may_repeat(error) and time.monotonic() + pause < end):
+            break
+        if attempt < ATTEMPTS:
+            time.sleep(pause)
+    raise error
 
 
 def send(
@@ -31,9 +79,9 @@ def send(
     headers: Mapping[str, str],
     seconds: float,
 ) -> urllib3.BaseHTTPResponse:
-    """Send a request within a `Watch`; returns the answer with its body yet to be read.
+    """Send a request, within `persist`; returns the answer with its body yet to be read.
 
-    Raises urllib3's `HTTPError`, or `OSError`; `cause_of` says either in words.
+    Raises urllib3's `HTTPError`, or `OSError`.
     """
     return _connections(os.getpid(), _proxy(url)).request(
         method,
@@ -47,7 +95,7 @@ def send(
     )
 
 
-def cause_of(error: BaseException) -> str:
+def _cause(error: BaseException) -> str:
     """Say what went wrong, without urllib3's objects and addresses in memory."""
     reason = error
     while isinstance(getattr(reason, "reason", None), BaseException):
@@ -56,7 +104,7 @@ def cause_of(error: BaseException) -> str:
     return one_line(text.rpartition(">: ")[2] or type(reason).__name__)[:300]
 
 
-class Watch:
+class _Watch:
     """Cuts the connection at the deadline: a timeout alone does not end a server that drips."""
 
     def __init__(self, seconds: float) -> None:

@@ -8,30 +8,20 @@ from __future__ import annotations
 import base64
 import os
 import tempfile
-import time
 from collections.abc import Mapping
 from typing import IO, Any
 
-import urllib3
-
-from dataops_dagster.connections import Watch, cause_of, send
+from dataops_dagster.connections import BROKEN, NOT_YET, REDIRECTS, persist, send
 from dataops_dagster.errors import ToolError
 from dataops_dagster.git import Access
 from dataops_dagster.remotes.wire import Unspoken
 from dataops_dagster.text import one_line
 
-ATTEMPTS = 3
-"""How often a server that says "not now" is asked."""
-
 ANSWER_LIMIT_BYTES = 32 * 1024 * 1024
 """More than this is no answer to a look-up or a push."""
 
-_PAUSE_SECONDS = 0.5
 _CHUNK = 65_536
 _IN_MEMORY = 1 << 20
-_NOT_YET = (429, 503)
-_BROKEN = (500, 502, 504, *_NOT_YET)
-_REDIRECTS = range(300, 400)
 
 
 class HttpService:
@@ -70,30 +60,17 @@ class HttpService:
         is_long: bool = False,
     ) -> IO[bytes]:
         """Ask until there is an answer, the deadline is over, or asking again is no use."""
-        end = time.monotonic() + seconds
-        for attempt in range(1, ATTEMPTS + 1):
-            left = max(0.001, end - time.monotonic())
-            watch = Watch(left)
-            try:
-                with watch:
-                    answer = self._exchange(method, path, body, headers, left, is_long=is_long)
-                if not watch.cut:  # what has no known length may end because we cut it off
-                    return answer
-                error = self._error(None, f"no answer within {seconds:.0f} s", retryable=True)
-            except (urllib3.exceptions.HTTPError, OSError) as found:
-                late = watch.cut or isinstance(found, urllib3.exceptions.TimeoutError)
-                cause = f"no answer within {seconds:.0f} s" if late else cause_of(found)
-                error = self._error(None, cause, retryable=True)
-            except ToolError as found:
-                error = found
-            pause = _PAUSE_SECONDS * attempt
+
+        def may_repeat(error: ToolError) -> bool:
             # A push that broke off may have happened; only who asked for it can find out.
-            may_repeat = path != "git-receive-pack" or error.code in _NOT_YET
-            if not (error.retryable and may_repeat and time.monotonic() + pause < end):
-                break
-            if attempt < ATTEMPTS:
-                time.sleep(pause)
-        raise error
+            return path != "git-receive-pack" or error.code in NOT_YET
+
+        return persist(
+            lambda left: self._exchange(method, path, body, headers, left, is_long=is_long),
+            seconds=seconds,
+            failure=lambda text: self._error(None, text, retryable=True),
+            may_repeat=may_repeat,
+        )
 
     def _exchange(
         self,
@@ -135,7 +112,7 @@ class HttpService:
 
     def _check(self, response: Any, method: str, path: str) -> None:
         status = response.status
-        if status in _REDIRECTS:
+        if status in REDIRECTS:
             raise self._error(
                 status,
                 "the server sends us elsewhere, and a login must not follow",
@@ -151,7 +128,7 @@ class HttpService:
                 "the server has no such repository, or does not show it to us",
                 hint=f"check {self.access.where}.repository, and what its login may see",
             )
-        if status in _BROKEN:
+        if status in BROKEN:
             raise self._error(status, one_line(response.reason or "")[:200], retryable=True)
         kind = "advertisement" if method == "GET" else "result"
         program = path.rpartition("=")[2]
