@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from dataops_dagster.git import Access
 from dataops_dagster.heads import look_up
 from dataops_dagster.model import Book, Held, Ready
 from dataops_dagster.planning import is_on
-from dataops_dagster.platforms import Result, Task
+from dataops_dagster.platforms import Purpose, Result, Task
 from dataops_dagster.settings import Project, Step, Workspace
 from dataops_dagster.store import Store
 
@@ -83,27 +84,55 @@ def execute(
     run_id: str,
     store: Store,
     on_line: Callable[[str], None],
+    purpose: Purpose = Purpose.RUN,
+    approved: frozenset[str] = frozenset(),
 ) -> tuple[Result, Task]:
     """Execute a step on the files of a commit that was pinned; they hold nothing of git's own.
 
-    The folder is private and goes with the call. Raises `DataOpsError` when it could not be
-    found out whether the step succeeds.
+    `approved` are the digests of plans of deployments that people approved. Raises `DataOpsError`
+    when it could not be found out whether the step succeeds.
     """
+    with prepared(
+        project,
+        workspace,
+        commit=commit,
+        run_id=run_id,
+        store=store,
+        purpose=purpose,
+        approved=approved,
+    ) as task:
+        return platforms.execute(step, task, on_line), task
+
+
+@contextlib.contextmanager
+def prepared(
+    project: Project,
+    workspace: Workspace,
+    *,
+    commit: str,
+    run_id: str,
+    store: Store,
+    purpose: Purpose = Purpose.RUN,
+    approved: frozenset[str] = frozenset(),
+) -> Iterator[Task]:
+    """Give a task whose private folder holds a pinned commit's files, and goes afterwards."""
     store.complete_files(Access.of(project, workspace), commit)
     # A folder that only this user may enter; a program may leave what only it can delete.
     with tempfile.TemporaryDirectory(
         prefix=f"dataops-{workspace.name}-", ignore_cleanup_errors=True
     ) as folder:
         task = Task(
-            project=project.name,
+            settings=project,
             workspace=workspace.name,
             environment=workspace.environment,
             commit=commit,
             tree=store.commit(commit).tree,
             run_id=run_id,
             folder=Path(folder),
+            purpose=purpose,
+            approved=approved,
         )
         task.files.mkdir()
         task.home.mkdir()
         store.export(commit, task.files)
-        return platforms.execute(step, task, on_line), task
+        yield task

@@ -116,7 +116,7 @@ def run(
         except OSError as error:
             # The folder may be what is missing; the error names it then.
             raise _not_started(command[0], f"{error.strerror}: {error.filename}") from None
-        return _supervise(process, gently, deadline, stdin, on_line, secrets)
+        return _supervise(process, deadline, stdin, on_line, secrets, gently=gently)
 
 
 def _must_exist(program: str, env: Mapping[str, str], cwd: Path | None) -> None:
@@ -135,11 +135,12 @@ def _not_started(program: str, problem: str) -> ToolError:
 
 def _supervise(
     process: subprocess.Popen[bytes],
-    gently: signal.Signals,
     deadline: float,
     stdin: bytes | IO[bytes],
     on_line: Callable[[str], None] | None,
     secrets: Iterable[str],
+    *,
+    gently: signal.Signals,
 ) -> Completed:
     stdout, stderr = bytearray(), bytearray()
     lines = _Lines(on_line, secrets) if on_line else None

@@ -22,6 +22,7 @@ from dataops_dagster.orchestration.ops import (
     plan_op,
     publish_op,
 )
+from dataops_dagster.platforms import Purpose
 from dataops_dagster.settings import Project, Workspace
 from dataops_dagster.store import Store, store_of
 
@@ -179,6 +180,8 @@ def _deploy(
         run_id=context.run.run_id,
         store=store,
         on_line=context.log.info,
+        purpose=Purpose.DEPLOY,
+        approved=records.approved_deployments(context.instance, project.name, workspace),
     )
     told |= {records.TREE: task.tree, records.RAN: result.ran, records.DETAIL: result.detail}
     if result.outcome is Outcome.ERRORED:

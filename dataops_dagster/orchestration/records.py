@@ -12,10 +12,12 @@ from typing import Any
 
 import dagster as dg
 
+from dataops_dagster import clock
 from dataops_dagster.errors import ToolError
+from dataops_dagster.gate import decisions as gate_decisions
 from dataops_dagster.model import Decision, DecisionKind, Evidence, Outcome
 from dataops_dagster.orchestration import naming
-from dataops_dagster.settings import Workspace
+from dataops_dagster.settings import Approvals, Workspace
 
 COMMIT, TREE, ENVIRONMENT = "dataops/commit", "dataops/tree", "dataops/environment"
 RAN, DETAIL, OUTCOME = "dataops/ran", "dataops/detail", "dataops/outcome"
@@ -278,6 +280,17 @@ def deployed(instance: dg.DagsterInstance, project: str, workspace: str) -> str 
         if _by_deploy_op(instance, entry, project) and entry.asset_materialization:
             return text(entry.asset_materialization.metadata, COMMIT)
     return None
+
+
+def approved_deployments(
+    instance: dg.DagsterInstance, project: str, workspace: Workspace
+) -> frozenset[str]:
+    """Return the digests of the plans of deployments that people approve for a workspace now."""
+    if workspace.gate is None:
+        return frozenset()
+    rule = workspace.gate.approvals or Approvals()
+    decided = InstanceBook(instance).decisions(project, workspace.name)
+    return gate_decisions.approved_deployments(decided, rule, now=clock.now())
 
 
 def _by_deploy_op(instance: dg.DagsterInstance, entry: dg.EventLogEntry, project: str) -> bool:

@@ -8,14 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from dataops_dagster.platforms import command, meltano
-from dataops_dagster.platforms.task import Result, Task
+from dataops_dagster.platforms import command, meltano, tinybird
+from dataops_dagster.platforms.task import Purpose, Result, Task
 from dataops_dagster.settings import Step
 
 # A step's type is decided by its platform, which the type checker cannot follow through a table.
 PLATFORMS: Mapping[str, Callable[[Any, Task, Callable[[str], None]], Result]] = {
     "command": command.execute,
     "meltano": meltano.execute,
+    "tinybird": tinybird.execute,
 }
 
 
@@ -27,4 +28,4 @@ def execute(step: Step, task: Task, on_line: Callable[[str], None]) -> Result:
     return PLATFORMS[step.platform](step, task, on_line)
 
 
-__all__ = ["PLATFORMS", "Result", "Task", "execute"]
+__all__ = ["PLATFORMS", "Purpose", "Result", "Task", "execute"]
