@@ -87,15 +87,18 @@ def execute(
     """Execute a step on the files of a commit that was pinned; they hold nothing of git's own.
 
     The folder is private and goes with the call. Raises `DataOpsError` when it could not be
-    found out whether the step succeeds.
+    found out whether the step succeeds, and before anything is done when the platform would deploy
+    another commit.
     """
+    if step.platform in platforms.DEPLOY_HEADS:
+        _must_be_head(project, workspace, commit)
     store.complete_files(Access.of(project, workspace), commit)
     # A folder that only this user may enter; a program may leave what only it can delete.
     with tempfile.TemporaryDirectory(
         prefix=f"dataops-{workspace.name}-", ignore_cleanup_errors=True
     ) as folder:
         task = Task(
-            project=project.name,
+            settings=project,
             workspace=workspace.name,
             environment=workspace.environment,
             commit=commit,
@@ -107,3 +110,14 @@ def execute(
         task.home.mkdir()
         store.export(commit, task.files)
         return platforms.execute(step, task, on_line), task
+
+
+def _must_be_head(project: Project, workspace: Workspace, commit: str) -> None:
+    head = look_up(project, workspace).commit
+    if head != commit:
+        raise ConfigError.at(
+            f"workspaces.{workspace.name}",
+            f"its platform can only deploy the head of branch {workspace.branch}, which is {head}"
+            f" and not {commit}",
+            "deploy the head; to serve an older release, roll back to it",
+        )

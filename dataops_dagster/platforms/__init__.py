@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from dataops_dagster.platforms import command, meltano
+from dataops_dagster.platforms import command, meltano, meltano_cloud
 from dataops_dagster.platforms.task import Result, Task
 from dataops_dagster.settings import Step
 
@@ -16,7 +16,11 @@ from dataops_dagster.settings import Step
 PLATFORMS: Mapping[str, Callable[[Any, Task, Callable[[str], None]], Result]] = {
     "command": command.execute,
     "meltano": meltano.execute,
+    "meltano_cloud": meltano_cloud.execute,
 }
+
+DEPLOY_HEADS = frozenset({"meltano_cloud"})
+"""Platforms that read a workspace's repository themselves, and take no commit."""
 
 
 def execute(step: Step, task: Task, on_line: Callable[[str], None]) -> Result:
@@ -27,4 +31,4 @@ def execute(step: Step, task: Task, on_line: Callable[[str], None]) -> Result:
     return PLATFORMS[step.platform](step, task, on_line)
 
 
-__all__ = ["PLATFORMS", "Result", "Task", "execute"]
+__all__ = ["DEPLOY_HEADS", "PLATFORMS", "Result", "Task", "execute"]

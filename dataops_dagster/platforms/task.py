@@ -11,7 +11,7 @@ from pathlib import Path
 from dataops_dagster import process
 from dataops_dagster.errors import ConfigError
 from dataops_dagster.model import Outcome
-from dataops_dagster.settings import Step
+from dataops_dagster.settings import CommandStep, MeltanoStep, Project
 
 # Variables that people let through and that say nothing secret.
 _PUBLIC = frozenset(("HOME", "USER", "LANG", "LANGUAGE", "TZ", "PATH", "TMPDIR", "SHELL", "TERM"))
@@ -28,15 +28,21 @@ class Task:
     """One execution: which workspace, at which commit, in which environment, for which run.
 
     `folder` is private to the task and holds `files` (the commit's content), and a `home`.
+    `settings` are those of the whole project.
     """
 
-    project: str
+    settings: Project
     workspace: str
     environment: str
     commit: str
     tree: str
     run_id: str
     folder: Path
+
+    @property
+    def project(self) -> str:
+        """The project's name."""
+        return self.settings.name
 
     @property
     def files(self) -> Path:
@@ -65,7 +71,7 @@ class Result:
 
 def run_program(
     arguments: Sequence[str],
-    step: Step,
+    step: CommandStep | MeltanoStep,
     task: Task,
     on_line: Callable[[str], None],
     *,
@@ -99,7 +105,7 @@ def run_program(
         },
     )
     secrets = [os.environ[name] for name in step.variables if name not in _PUBLIC]
-    log = _Log(on_line)
+    log = Log(on_line)
 
     def note(line: str) -> None:
         # What is readable only now, such as a decoded string, was not looked at for secrets yet.
@@ -128,7 +134,7 @@ def run_program(
     return Result(outcome, ran, detail)
 
 
-class _Log:
+class Log:
     """Hands lines on until there are too many, and keeps the last of them."""
 
     def __init__(self, on_line: Callable[[str], None]) -> None:
@@ -137,6 +143,7 @@ class _Log:
         self.lines = 0
 
     def add(self, line: str) -> None:
+        """Hand on a line, unless it is blank."""
         if not line.strip():
             return
         self.last.append(line.strip()[:_DETAIL_CHARACTERS])
@@ -147,6 +154,7 @@ class _Log:
             self.on_line(f"… more than {LOGGED_LINES} lines; only the last are told below")
 
     def close(self) -> None:
+        """Hand on the last lines of a flood."""
         if self.lines > LOGGED_LINES:
             for line in self.last:
                 self.on_line(line)
