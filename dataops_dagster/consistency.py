@@ -16,6 +16,7 @@ from dataops_dagster.gate import lint
 from dataops_dagster.settings import (
     FanIn,
     Gate,
+    MeltanoCloudStep,
     ModifyDelete,
     Policy,
     Project,
@@ -62,6 +63,28 @@ def mistakes(project: Project, place_of: Callable[[Workspace], Place]) -> Iterat
             "is part of a cycle",
             "let changes flow one way: remove an upstream",
         )
+    yield from _meltano_cloud(project)
+
+
+def _meltano_cloud(project: Project) -> Iterator[Mistake]:
+    """Yield what Meltano Cloud cannot do, and workspaces that would overwrite each other there."""
+    served: dict[tuple[str, str], str] = {}
+    for name, workspace in project.workspaces.items():
+        if isinstance(workspace.run, MeltanoCloudStep):
+            yield Mistake(
+                ("workspaces", name, "run", "platform"),
+                "meltano_cloud deploys a workspace, and does not run one",
+                "set platform: meltano, or command",
+            )
+        step = workspace.deploy
+        if isinstance(step, MeltanoCloudStep):
+            other = served.setdefault((step.url, step.workspace), name)
+            if other != name:
+                yield Mistake(
+                    ("workspaces", name, "deploy", "workspace"),
+                    f"is the one that workspace {other} is deployed to",
+                    "give each workspace one of its own on Meltano Cloud",
+                )
 
 
 def _upstream(project: Project, workspace: Workspace) -> Iterator[Mistake]:

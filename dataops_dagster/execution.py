@@ -90,8 +90,11 @@ def execute(
     """Execute a step on the files of a commit that was pinned; they hold nothing of git's own.
 
     `approved` are the digests of plans of deployments that people approved. Raises `DataOpsError`
-    when it could not be found out whether the step succeeds.
+    when it could not be found out whether the step succeeds, and before anything is done when the
+    platform would deploy another commit.
     """
+    if step.platform in platforms.DEPLOY_HEADS:
+        _must_be_head(project, workspace, commit)
     with prepared(
         project,
         workspace,
@@ -136,3 +139,14 @@ def prepared(
         task.home.mkdir()
         store.export(commit, task.files)
         yield task
+
+
+def _must_be_head(project: Project, workspace: Workspace, commit: str) -> None:
+    head = look_up(project, workspace).commit
+    if head != commit:
+        raise ConfigError.at(
+            f"workspaces.{workspace.name}",
+            f"its platform can only deploy the head of branch {workspace.branch}, which is {head}"
+            f" and not {commit}",
+            "deploy the head; to serve an older release, roll back to it",
+        )

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from datetime import date, datetime, time, timezone
 from enum import Enum
 from typing import Annotated, Any, Literal, TypeAlias
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
@@ -62,17 +63,20 @@ When = Annotated[
 ]
 
 
-class _Step(Settings):
+class _AnyStep(Settings):
     when: When = "change"
+    deadline: Duration = Field(
+        default="1h",
+        validate_default=True,
+        description="after this the whole process group, or the platform's job, is ended",
+    )
+
+
+class _Step(_AnyStep):
     variables: tuple[VariableName, ...] = Field(
         default=(),
         strict=False,
         description="environment variables that the program may see; all others are withheld",
-    )
-    deadline: Duration = Field(
-        default="1h",
-        validate_default=True,
-        description="after this the whole process group is ended",
     )
 
 
@@ -97,6 +101,38 @@ class MeltanoStep(_Step):
     )
 
 
+MELTANO_CLOUD_URL = "https://app.meltano.com/api"
+MELTANO_CLOUD_TOKEN = "MELTANO_CLOUD_TOKEN"  # noqa: S105  # a variable's name
+
+
+def _api_url(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        is_safe = parts.scheme == "https" or parts.hostname in ("127.0.0.1", "localhost", "::1")
+        is_plain = not (parts.username or parts.password or parts.query or parts.fragment)
+        is_one = bool(parts.hostname and parts.port != 0) and value.isprintable()
+    except ValueError:
+        is_safe = is_plain = is_one = False
+    if not (is_safe and is_plain and is_one and parts.scheme in ("https", "http")):
+        raise ValueError("is no URL of an API: write https://HOST/PATH, without credentials")
+    return value.rstrip("/")
+
+
+ApiUrl = Annotated[str, AfterValidator(_api_url)]
+
+
+class MeltanoCloudStep(_AnyStep):
+    """A deployment by Meltano Cloud, formerly Matatika, of its workspace's repository."""
+
+    platform: Literal["meltano_cloud"]
+    workspace: Text = Field(description="the name or the id of the workspace on Meltano Cloud")
+    url: ApiUrl = Field(default=MELTANO_CLOUD_URL, description="where its API is")
+    token_variable: VariableName = Field(
+        default=MELTANO_CLOUD_TOKEN,
+        description="the environment variable that holds the API's token",
+    )
+
+
 class TinybirdStep(_Step):
     """As deploy: puts the commit's data project into the workspace at Tinybird. As run: its tests."""
 
@@ -108,13 +144,14 @@ class TinybirdStep(_Step):
 
 
 Step: TypeAlias = Annotated[
-    CommandStep | MeltanoStep | TinybirdStep, Field(discriminator="platform")
+    CommandStep | MeltanoStep | MeltanoCloudStep | TinybirdStep, Field(discriminator="platform")
 ]
 """How a workspace is run or deployed. One member a platform; see `platforms`."""
 
-STEPS: Mapping[str, type[_Step]] = {
+STEPS: Mapping[str, type[_AnyStep]] = {
     "command": CommandStep,
     "meltano": MeltanoStep,
+    "meltano_cloud": MeltanoCloudStep,
     "tinybird": TinybirdStep,
 }
 """The same by the platform's name, as it stands in the file."""

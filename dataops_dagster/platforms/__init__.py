@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from dataops_dagster.platforms import command, meltano, tinybird
+from dataops_dagster.platforms import command, meltano, meltano_cloud, tinybird
 from dataops_dagster.platforms.task import Purpose, Result, Task
 from dataops_dagster.settings import Step
 
@@ -16,8 +16,12 @@ from dataops_dagster.settings import Step
 PLATFORMS: Mapping[str, Callable[[Any, Task, Callable[[str], None]], Result]] = {
     "command": command.execute,
     "meltano": meltano.execute,
+    "meltano_cloud": meltano_cloud.execute,
     "tinybird": tinybird.execute,
 }
+
+DEPLOY_HEADS = frozenset({"meltano_cloud"})
+"""Platforms that read a workspace's repository themselves, and take no commit."""
 
 
 def execute(step: Step, task: Task, on_line: Callable[[str], None]) -> Result:
@@ -28,4 +32,4 @@ def execute(step: Step, task: Task, on_line: Callable[[str], None]) -> Result:
     return PLATFORMS[step.platform](step, task, on_line)
 
 
-__all__ = ["PLATFORMS", "Purpose", "Result", "Task", "execute"]
+__all__ = ["DEPLOY_HEADS", "PLATFORMS", "Purpose", "Result", "Task", "execute"]
