@@ -43,6 +43,31 @@ class Outcome(str, Enum):
 
 
 @dataclass(frozen=True)
+class Stream:
+    """A stream that a run moved; `rows` is None when nobody counted them."""
+
+    extractor: str
+    name: str
+    rows: int | None = None
+
+
+@dataclass(frozen=True)
+class Failing:
+    """A plug-in that made a run fail, and the exit code it ended with."""
+
+    plugin: str
+    exit_code: int
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a run told about itself beside its outcome, which none of it decides."""
+
+    streams: tuple[Stream, ...] = ()
+    failing: tuple[Failing, ...] = ()
+
+
+@dataclass(frozen=True)
 class Evidence:
     """The recorded outcome of one run of a workspace at one commit in one environment.
 

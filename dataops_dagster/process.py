@@ -80,14 +80,16 @@ def run(
     on_line: Callable[[str], None] | None = None,
     secrets: Iterable[str] = (),
     gently: signal.Signals = signal.SIGTERM,
+    keep_open: Sequence[int] = (),
 ) -> Completed:
     """Run a program to its end, or to `deadline` seconds, and end all of its process group.
 
     A file as `stdin`, read from its beginning, or as `stdout`, written where it stands, is handed to
     the program as it is: its size does not matter then. With `on_line`, standard output and error
     become one stream whose inert, redacted lines are handed over as they come, and the program also
-    ends when we are killed; without it both are captured apart. `gently` is the signal that asks the
-    group to end before SIGKILL does. Raises `ToolError` when the program cannot be started.
+    ends when we are killed; until then the descriptors `keep_open` stay open, though not to itself.
+    Without `on_line` both are captured apart. `gently` is the signal that asks the group to end
+    before SIGKILL does. Raises `ToolError` when the program cannot be started.
     """
     with contextlib.ExitStack() as stack:
         guarded, lifeline = list(command), tuple[int, ...]()
@@ -96,7 +98,7 @@ def run(
             read, write = os.pipe()
             stack.callback(os.close, write)  # held by us alone: it closes when we are killed, too
             stack.callback(os.close, read)
-            lifeline = (read,)
+            lifeline = (read, *keep_open)
             guarded = [sys.executable, "-I", "-S", _GUARD, str(read), f"{GRACE_SECONDS}", *command]
         if not isinstance(stdin, bytes):
             stdin.flush()

@@ -96,6 +96,11 @@ class MeltanoStep(_Step):
     run: tuple[Block, ...] = Field(
         min_length=1, strict=False, description="job names, or plug-in blocks in their order"
     )
+    streams: dict[Block, Annotated[tuple[Text, ...], Field(min_length=1, strict=False)]] = Field(
+        default_factory=dict,
+        description="what extractors move, by their names: each stream becomes an asset",
+        examples=[{"tap-auth0": ["users"]}],
+    )
     executable: Argument = Field(
         default="meltano", description="the meltano command, in a virtual environment of its own"
     )

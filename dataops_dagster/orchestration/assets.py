@@ -14,7 +14,7 @@ from dataops_dagster import execution
 from dataops_dagster.errors import DataOpsError
 from dataops_dagster.heads import look_up_all
 from dataops_dagster.model import Outcome
-from dataops_dagster.orchestration import naming, records
+from dataops_dagster.orchestration import metadata, naming, records
 from dataops_dagster.orchestration.ops import (
     answered_errors,
     fetch_op,
@@ -22,6 +22,7 @@ from dataops_dagster.orchestration.ops import (
     plan_op,
     publish_op,
 )
+from dataops_dagster.orchestration.streams import stream_events
 from dataops_dagster.platforms import Purpose
 from dataops_dagster.settings import Project, Workspace
 from dataops_dagster.store import Store, store_of
@@ -183,7 +184,10 @@ def _deploy(
         purpose=Purpose.DEPLOY,
         approved=records.approved_deployments(context.instance, project.name, workspace),
     )
+    for event in stream_events(result, task):
+        context.log_event(event)
     told |= {records.TREE: task.tree, records.RAN: result.ran, records.DETAIL: result.detail}
+    told |= metadata.of_result(result)
     if result.outcome is Outcome.ERRORED:
         raise dg.Failure(
             f"the deployment of {workspace.name} at {commit[:12]} could not find out:"

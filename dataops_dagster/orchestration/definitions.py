@@ -23,6 +23,7 @@ from dataops_dagster.orchestration.ops import IO_MANAGER_KEY
 from dataops_dagster.orchestration.requests import PROMOTION
 from dataops_dagster.orchestration.schedules import schedules
 from dataops_dagster.orchestration.sensors import gates_sensor, heads_sensor
+from dataops_dagster.orchestration.streams import stream_specs
 from dataops_dagster.settings import Project
 
 UnresolvedJob: TypeAlias = Any  # what define_asset_job returns has no public name
@@ -78,7 +79,13 @@ def definitions_of(project: Project) -> dg.Definitions:
     if targets:
         jobs += [decide_job(project), rollback_job(project)]
     return dg.Definitions(
-        assets=[source_assets(project), *targets, *deployments, *decision_specs(project)],
+        assets=[
+            source_assets(project),
+            *targets,
+            *deployments,
+            *decision_specs(project),
+            *stream_specs(project),
+        ],
         asset_checks=[*checks, *gate_checks(project)],
         jobs=jobs,
         sensors=[heads_sensor(project), gates_sensor(project, jobs)],

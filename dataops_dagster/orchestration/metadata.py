@@ -26,6 +26,7 @@ from dataops_dagster.model import (
 )
 from dataops_dagster.orchestration import records
 from dataops_dagster.plan import overwritten, reason_of
+from dataops_dagster.platforms import Result
 from dataops_dagster.text import inert
 
 _ROWS = 50
@@ -121,3 +122,17 @@ def of_release(release: Release) -> dict[str, Any]:
         "dataops/release": release.tag,
         **({"dataops/override": release.override} if release.override else {}),
     }
+
+
+def of_result(result: Result) -> dict[str, Any]:
+    """Return how long a program took, and what it told of itself."""
+    told: dict[str, Any] = {"dataops/seconds": round(result.seconds, 3)}
+    streams = result.facts.streams
+    if streams:
+        rows = ((s.extractor, s.name, "" if s.rows is None else str(s.rows)) for s in streams)
+        told["dataops/rows"] = sum(stream.rows or 0 for stream in streams)
+        told["dataops/streams"] = table(("extractor", "stream", "rows"), rows)
+    for failing in result.facts.failing[:1]:
+        told["dataops/failed_plugin"] = failing.plugin
+        told["dataops/exit_code"] = failing.exit_code
+    return told

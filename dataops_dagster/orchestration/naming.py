@@ -26,6 +26,11 @@ def decisions_key(project: str, target: str) -> dg.AssetKey:
     return dg.AssetKey([project, target, "decisions"])
 
 
+def stream_key(project: str, workspace: str, extractor: str, stream: str) -> dg.AssetKey:
+    """Return the key of a stream that a workspace's runs move, downstream of its asset."""
+    return dg.AssetKey([project, workspace, extractor, stream])
+
+
 def promote_job(project: str) -> str:
     """Return the name of the job that promotes any of the project's targets."""
     return f"promote_{project}"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
+from dataclasses import replace
 
 from dataops_dagster.folders import state_folder
+from dataops_dagster.meltano.log import Log
+from dataops_dagster.model import Facts
 from dataops_dagster.platforms.task import Result, Task, run_program
 from dataops_dagster.settings import MeltanoStep
 
@@ -36,19 +38,16 @@ def execute(step: MeltanoStep, task: Task, on_line: Callable[[str], None]) -> Re
         f"--run-id={task.run_id}",
         *step.run,
     ]
-    return run_program(arguments, step, task, on_line, extra=extra, readable=_readable)
+    log = Log(())
+    result = run_program(arguments, step, task, on_line, extra=extra, readable=log.take)
+    return _told(result, log.facts())
 
 
-def _readable(line: str) -> str | None:
-    """Turn one of Meltano's JSON log lines into `WHO: WHAT`; other output stays as it is."""
-    try:
-        entry = json.loads(line)
-        event = entry["event"]
-    except (ValueError, TypeError, KeyError):
-        return line
-    if event in _ENDINGS:
-        return None  # we say ourselves how it ended
-    return f"{entry.get('name', 'meltano')}: {event}".replace("\n", " ")
-
-
-_ENDINGS = ("Block run completed", "Run completed")
+def _told(result: Result, facts: Facts) -> Result:
+    """Add what the log tells to a result; that the run failed, its exit code said."""
+    if result.passed:
+        return replace(result, facts=replace(facts, failing=()))
+    blame = "".join(
+        f"{f.plugin} ended with exit code {f.exit_code}; meltano " for f in facts.failing
+    )
+    return replace(result, facts=facts, detail=blame + result.detail)

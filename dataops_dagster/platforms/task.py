@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
 from dataops_dagster import process
 from dataops_dagster.errors import ConfigError
-from dataops_dagster.model import Outcome
+from dataops_dagster.model import Facts, Outcome
 from dataops_dagster.settings import CommandStep, MeltanoStep, Project
 
 # Variables that people let through and that say nothing secret.
@@ -68,11 +69,13 @@ class Task:
 
 @dataclass(frozen=True)
 class Result:
-    """Whether the program succeeded, what was run, and in few words how it ended."""
+    """Whether the program succeeded, what was run, in few words how it ended, and how long it took."""
 
     outcome: Outcome
     ran: str
     detail: str
+    seconds: float = 0.0
+    facts: Facts = field(default_factory=Facts)
 
     @property
     def passed(self) -> bool:
@@ -88,12 +91,15 @@ def run_program(
     *,
     extra: Mapping[str, str],
     readable: Callable[[str], str | None] = lambda line: line,
+    hidden: Iterable[str] = (),
+    keep_open: Sequence[int] = (),
 ) -> Result:
     """Run a platform's program; only its exit code decides, whatever it prints.
 
     The exit code 75 (EX_TEMPFAIL of sysexits.h) says that it could not find out.
 
-    `readable` turns a line of its output into one for people, or into None to leave it out.
+    `readable` turns a line of its output into one for people, or into None to leave it out; `hidden`
+    are secrets beside the variables that are let through.
     """
     for name in step.variables:
         if name not in os.environ:
@@ -116,12 +122,14 @@ def run_program(
         },
     )
     secrets = [os.environ[name] for name in step.variables if name not in _PUBLIC]
+    secrets += hidden
     log = Log(on_line)
 
     def note(line: str) -> None:
         # What is readable only now, such as a decoded string, was not looked at for secrets yet.
         log.add(process.clean(readable(line) or "", secrets))
 
+    begin = time.monotonic()
     done = process.run(
         arguments,
         env=env,
@@ -129,6 +137,7 @@ def run_program(
         deadline=step.deadline.total_seconds(),
         on_line=note,
         secrets=secrets,
+        keep_open=keep_open,
     )
     log.close()
     if done.timed_out:
@@ -142,7 +151,7 @@ def run_program(
         ending if outcome is Outcome.PASSED or not log.last else f"{ending}: {' / '.join(log.last)}"
     )
     ran = " ".join([Path(arguments[0]).name, *arguments[1:]])
-    return Result(outcome, ran, detail)
+    return Result(outcome, ran, detail, seconds=time.monotonic() - begin)
 
 
 class Log:
