@@ -51,7 +51,7 @@ def deploy(order: Order) -> Deployed | Planned | Refusal:
     site = opened(order)
     if isinstance(site, Refusal):
         return site
-    with site.journal.locked():
+    with site.journal.locked(f"the deployment of {order.commit[:12]}"):
         if order.settings.dialect is Dialect.FORWARD:
             forward.heal(site)
         found = _planned(site)

@@ -12,10 +12,9 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from dataops_dagster.errors import ToolError
 from dataops_dagster.folders import state_folder
+from dataops_dagster.locks import Busy, held
 
 
 @dataclass(frozen=True)
@@ -44,19 +43,16 @@ class Journal:
         return cls(state_folder() / "tinybird" / f"{name}.json")
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep every other deployment of this machine away from the workspace."""
-        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = FileLock(self.path.with_suffix(".lock"), timeout=0)
-        try:
-            lock.acquire()
-        except Timeout:
-            problem = "another deployment into this workspace is under way on this machine"
-            raise ToolError("tinybird", None, problem, retryable=True) from None
-        try:
+    def locked(self, holder: str) -> Iterator[None]:
+        """Keep every other deployment of this machine away from the workspace.
+
+        `holder` says to them what is under way. Raises `ToolError` when one is there already.
+        """
+        with held([self.path.with_suffix(".lock")], holder) as lock:
+            if isinstance(lock, Busy):
+                problem = f"{lock.holder} is under way in this workspace, on this machine"
+                raise ToolError("tinybird", None, problem, retryable=True)
             yield
-        finally:
-            lock.release()
 
     def read(self) -> Entry:
         """Return the entry; an empty one when there is none that can be read."""
