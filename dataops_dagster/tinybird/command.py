@@ -114,6 +114,7 @@ class Tb:
         if any(word in ("--debug", "--show-tokens") for word in command):
             raise ToolError("tb", None, "it would print tokens", hint="report this")
         lines = deque[str](maxlen=_LINES)
+        folders = {"HOME": str(self.home), "TMPDIR": str(self.home)}
 
         def note(line: str) -> None:
             lines.append(line)
@@ -123,7 +124,7 @@ class Tb:
             command,
             env=process.environment(
                 (*_PROXIES, *self.allowed),
-                {**_SETTINGS, "HOME": str(self.home), **self.environment},
+                {**_SETTINGS, **folders, **self.environment},
             ),
             cwd=self.folder,
             deadline=max(1.0, self.end - time.monotonic()),

@@ -65,7 +65,7 @@ def _planned(site: Site) -> Planned | Refusal:
     there = site.client.resources()
     match order.settings.dialect:
         case Dialect.FORWARD:
-            checked = forward.check(site)
+            checked = forward.check(site, there)
             if isinstance(checked, Refusal):
                 return checked
             operations = checked

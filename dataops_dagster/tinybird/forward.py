@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Collection
 
 from dataops_dagster.errors import ToolError
 from dataops_dagster.tinybird import plan as planning
 from dataops_dagster.tinybird.journal import Entry
-from dataops_dagster.tinybird.model import Deployment, DeploymentPlan, Operation, Refusal
+from dataops_dagster.tinybird.model import Deployment, DeploymentPlan, Operation, Refusal, Resource
 from dataops_dagster.tinybird.site import Site
 
 POLL_SECONDS = 2.0
@@ -16,13 +17,13 @@ _DISCARD_SECONDS = 60.0
 _JSON = ("--cloud", "--max-depth=20", "--output=json", "deploy")
 
 
-def check(site: Site) -> list[Operation] | Refusal:
-    """Ask the server what deploying would do; writes nothing."""
+def check(site: Site, there: Collection[Resource]) -> list[Operation] | Refusal:
+    """Ask the server what deploying would do to what is there; writes nothing."""
     # With this flag deletions are told, not refused: whether they may happen is ours to say.
     done = site.tb.ask(*_JSON, "--check", "--allow-destructive-operations")
     told = done.document()
     if done.passed:
-        return planning.announced(told, site.project.resources)
+        return planning.announced(told, (*there, *site.project.resources))
     errors = _errors(told) or done.told
     return Refusal(f"the check says no: {errors}", "mend the data project in its repository")
 
@@ -96,7 +97,7 @@ def deploy(site: Site, plan: DeploymentPlan) -> str | Refusal:
     site.journal.write(dataclasses.replace(begun, deployment=id_))
     site.say(f"deployment {id_} is submitted")
     try:
-        answer = _unplanned(site, plan, told) or _follow(site, id_)
+        answer = _unplanned(plan, told) or _follow(site, id_)
     except BaseException:
         discard_if_not_live(site, id_)  # an interrupt, or a server that fails us
         raise
@@ -107,15 +108,15 @@ def deploy(site: Site, plan: DeploymentPlan) -> str | Refusal:
     return answer
 
 
-def _unplanned(site: Site, plan: DeploymentPlan, told: object) -> Refusal | None:
+def _unplanned(plan: DeploymentPlan, told: object) -> Refusal | None:
     """Refuse to delete more than was planned: the workspace may have changed since the check."""
-    submitted = planning.announced(told if isinstance(told, dict) else {}, site.project.resources)
-    more = {o for o in submitted if o.is_destructive} - set(plan.destructive)
+    submitted = planning.announced(told if isinstance(told, dict) else {}, ())
+    more = {o.name for o in submitted if o.is_destructive} - {o.name for o in plan.destructive}
     if not more:
         return None
-    names = ", ".join(sorted(o.name for o in more))
     return Refusal(
-        f"it would also delete {names}, which its plan did not say", "the workspace changed; again"
+        f"it would also delete {', '.join(sorted(more))}, which its plan did not say",
+        "the workspace has changed meanwhile: deploy again",
     )
 
 

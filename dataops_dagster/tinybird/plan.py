@@ -30,7 +30,7 @@ _MOST = 10_000
 def announced(deployment: Mapping[str, Any], resources: Collection[Resource]) -> list[Operation]:
     """Read what Forward says that a deployment does: lists such as `new_datasource_names`.
 
-    A pipe is shown as what the data project makes of it.
+    A pipe is shown as what it is among `resources`, the last one of a name.
     """
     kinds = {resource.name: resource.kind for resource in resources}
     found = []
