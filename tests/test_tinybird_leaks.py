@@ -111,7 +111,7 @@ def test_no_token_is_seen(request, tmp_path, name, situation, capfd):
         if "down" in situation:
             site.on_line = lambda line: (
                 stack.enter_context(site.stand_in.down())
-                if line.startswith("workspace ") and site.stand_in._server
+                if line.startswith("plan ") and site.stand_in._server
                 else None
             )
         with watched(tmp_path) as watch:
