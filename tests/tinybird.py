@@ -81,27 +81,11 @@ class Tb:
         self, token: str, *arguments: str, user_token: str = ""
     ) -> subprocess.CompletedProcess[str]:
         """Run a command; the user token also comes by standard input, where Classic asks for it."""
-        address, _, port = self.host.rpartition("://")[2].partition(":")
         with tempfile.TemporaryDirectory() as home:
-            given = {
-                "PATH": os.environ["PATH"],
-                "HOME": home,
-                "LANG": "C.UTF-8",
-                "CI": "1",
-                "NO_COLOR": "1",
-                "TB_VERSION_WARNING": "0",
-                "TB_CLI_TELEMETRY_OPTOUT": "1",
-                "TB_HOST": self.host,
-                "TB_TOKEN": token,
-                "TB_LOCAL_HOST": address,
-                "TB_LOCAL_PORT": port or "443",
-            }
-            if user_token:
-                given["TB_USER_TOKEN"] = user_token
             done = subprocess.run(
                 [self.command, *arguments],
                 cwd=self.folder,
-                env=given,
+                env=self.environment(token, home=home, user_token=user_token),
                 input=f"{user_token}\n" if user_token else "",
                 capture_output=True,
                 text=True,
@@ -113,6 +97,24 @@ class Tb:
         (self.folder / ".tinyb").unlink(missing_ok=True)
         print(f"$ tb {' '.join(arguments)}\n{done.stdout}{done.stderr}")
         return done
+
+    def environment(self, token: str, *, home: str, user_token: str = "") -> dict[str, str]:
+        """Return the variables of a command: tokens, and nothing asked or told elsewhere."""
+        address, _, port = self.host.rpartition("://")[2].partition(":")
+        told = {
+            "PATH": os.environ["PATH"],
+            "HOME": home,
+            "LANG": "C.UTF-8",
+            "CI": "1",
+            "NO_COLOR": "1",
+            "TB_VERSION_WARNING": "0",
+            "TB_CLI_TELEMETRY_OPTOUT": "1",
+            "TB_HOST": self.host,
+            "TB_TOKEN": token,
+            "TB_LOCAL_HOST": address,
+            "TB_LOCAL_PORT": port or "443",
+        }
+        return {**told, "TB_USER_TOKEN": user_token} if user_token else told
 
 
 @dataclass(frozen=True)
