@@ -20,14 +20,19 @@ class Fault:
     status: int | None = 500
     error: str = "Internal server error"
     seconds: float = 0.0
-    _seen: int = field(default=0, init=False, repr=False)
+    seen: int = field(default=0, init=False)
+    """How many requests matched."""
+    hits: int = field(default=0, init=False)
+    """How many of them were answered wrongly."""
 
     def strikes(self, method: str, path: str) -> bool:
         """Say whether this request is hit; each that matches is counted."""
         if method != self.method or not re.fullmatch(self.path, path):
             return False
-        self._seen += 1
-        return self.nth <= self._seen < self.nth + self.times
+        self.seen += 1
+        hit = self.nth <= self.seen < self.nth + self.times
+        self.hits += hit
+        return hit
 
 
 @dataclass

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -55,6 +54,7 @@ class StandIn:
         self.requests: list[Asked] = []
         self.port = 0
         self._lock = threading.Lock()
+        self._closing = threading.Event()
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None
 
@@ -120,7 +120,9 @@ class StandIn:
         request = Request(method, target, {k.lower(): v for k, v in headers.items()}, body)
         fault = self.faults.strike(method, request.path)
         if fault and fault.seconds:
-            time.sleep(fault.seconds)
+            self._closing.wait(fault.seconds)
+            if self._closing.is_set():
+                raise ConnectionAbortedError
         with self._lock:
             who = self.account.identify(request.token)
             if fault and fault.status:
@@ -137,6 +139,8 @@ class StandIn:
             return self._route(request, who)
         except Refused as refused:
             return as_json(refused.body, refused.status)
+        except Exception as error:  # noqa: BLE001  # what we did not expect is a 500, as elsewhere
+            return as_json({"error": f"{type(error).__name__}: {error}"}, 500)
 
     def _route(self, request: Request, who: Who | None) -> Answer:
         found = routes.find(request.method, request.path)
@@ -152,6 +156,7 @@ class StandIn:
         return route.handler(self.account, request, who or Who(Right.READ, None, "nobody"))
 
     def _open(self) -> None:
+        self._closing.clear()
         self._server = _Server(("127.0.0.1", self.port), _Handler)
         self._server.stand_in = self
         self.port = self._server.server_port
@@ -159,6 +164,7 @@ class StandIn:
         self._thread.start()
 
     def _close(self) -> None:
+        self._closing.set()
         if self._server and self._thread:
             self._server.shutdown()
             self._server.server_close()
@@ -184,9 +190,11 @@ class _Handler(BaseHTTPRequestHandler):
         if length > _LARGEST:
             answer = as_json(_TOO_LARGE, 413)
         else:
-            body = self.rfile.read(length)
-            told = dict(self.headers.items())
-            answer = self.server.stand_in.serve(self.command, self.path, told, body)
+            told, body = dict(self.headers.items()), self.rfile.read(length)
+            try:
+                answer = self.server.stand_in.serve(self.command, self.path, told, body)
+            except ConnectionAbortedError:  # it was slow, and we end: hang up
+                return
         self.send_response(answer.status)
         self.send_header("Content-Type", answer.kind)
         self.send_header("Content-Length", str(len(answer.body)))
