@@ -188,11 +188,7 @@ class Account:
         """Remove a workspace, its branches, its rows and its tokens."""
         for branch in self.branches(workspace):
             self.delete(branch)
-        for name, pipe in workspace.pipes.items():
-            if pipe.type == "materialized":
-                self.engine.unmaterialize(workspace.space, name)
-        for name in workspace.datasources:
-            self.engine.drop(workspace.table(name))
+        self.engine.forget(workspace.space)
         del self.workspaces[workspace.id]
         for other in self.workspaces.values():
             other.shared = {n: w for n, w in other.shared.items() if w != workspace.id}

@@ -16,16 +16,25 @@ _FORMATS = {"csv": "CSV", "ndjson": "JSONEachRow"}
 
 
 class ClickHouse:
-    """Databases are workspaces. One a process; install it by `pip install --no-deps chdb-core`."""
+    """Databases are workspaces. Make one a process, for all stand-ins in it, and `close` it.
+
+    Needs the package: `pip install --no-deps chdb-core`.
+    """
 
     def __init__(self) -> None:
         self._session: Any = None
+
+    def close(self) -> None:
+        """Give back memory and files."""
+        if self._session is not None:
+            self._session.close()
+            self._session = None
 
     def create(self, table: Table, columns: tuple[tuple[str, str], ...], settings: Json) -> None:
         fields = ", ".join(f"`{name}` {kind}" for name, kind in columns)
         kept = [name for name, _ in columns if name in self._columns(table)]
         aside = Table(table.space, f"{table.name}__before")
-        self._run(f"CREATE DATABASE IF NOT EXISTS `{table.space}`")
+        self._use(table.space)
         self.drop(aside)
         if kept:
             self._run(f"RENAME TABLE {_name(table)} TO {_name(aside)}")
@@ -38,6 +47,9 @@ class ClickHouse:
 
     def drop(self, table: Table) -> None:
         self._run(f"DROP TABLE IF EXISTS {_name(table)} SYNC")
+
+    def forget(self, space: str) -> None:
+        self._run(f"DROP DATABASE IF EXISTS `{space}` SYNC")
 
     def insert(self, table: Table, kind: str, content: str) -> int:
         before = self.count(table)
@@ -59,12 +71,12 @@ class ClickHouse:
         self._run(f"INSERT INTO {_name(target)} SELECT * FROM {_name(source)}")
 
     def select(self, space: str, sql: str) -> list[Row]:
-        self._run(f"USE `{space}`")
+        self._use(space)
         return self._rows(sql)
 
     def materialize(self, space: str, pipe: str, sql: str, target: str) -> None:
+        self._use(space)
         self.unmaterialize(space, pipe)
-        self._run(f"USE `{space}`")
         self._run(
             f"CREATE MATERIALIZED VIEW `{space}`.`mv_{pipe}` TO `{space}`.`{target}` AS {sql}"
         )
@@ -73,8 +85,12 @@ class ClickHouse:
         self._run(f"DROP TABLE IF EXISTS `{space}`.`mv_{pipe}` SYNC")
 
     def check(self, space: str, sql: str) -> None:
-        self._run(f"USE `{space}`")
+        self._use(space)
         self._run(f"EXPLAIN {sql}")
+
+    def _use(self, space: str) -> None:
+        self._run(f"CREATE DATABASE IF NOT EXISTS `{space}`")
+        self._run(f"USE `{space}`")
 
     def _columns(self, table: Table) -> list[str]:
         found = self._rows(

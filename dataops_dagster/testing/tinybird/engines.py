@@ -39,6 +39,9 @@ class Engine(Protocol):
     def drop(self, table: Table) -> None:
         """Remove a table, if it is there."""
 
+    def forget(self, space: str) -> None:
+        """Remove a space with all that is in it, if it is there."""
+
     def insert(self, table: Table, kind: str, content: str) -> int:
         """Append rows in a format, `csv` or `ndjson`; returns how many."""
 
@@ -79,6 +82,9 @@ class Rows:
 
     def drop(self, table: Table) -> None:
         self.tables.pop(table, None)
+
+    def forget(self, space: str) -> None:
+        self.tables = {t: rows for t, rows in self.tables.items() if t.space != space}
 
     def insert(self, table: Table, kind: str, content: str) -> int:
         rows = read_rows(kind, content, self.columns[table])

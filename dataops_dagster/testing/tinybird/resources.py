@@ -94,8 +94,7 @@ def check_all(account: Account, workspace: Workspace, wanted: Resources) -> dict
     place.id = f"check-{uuid.uuid4()}"
     ordered = sorted(wanted.items(), key=lambda item: isinstance(item[1], Pipe))
     found = {n: _find_fault(account, place, resource, wanted) for n, resource in ordered}
-    for name in reversed(list(place.resources)):
-        remove(account, place, name)
+    account.engine.forget(place.space)
     return {name: error for name, error in found.items() if error}
 
 

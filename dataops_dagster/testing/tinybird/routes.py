@@ -45,6 +45,7 @@ _OPEN: frozenset[Right] = frozenset()
 ROUTES = (
     Route("GET", "/tokens", workspaces.show_local_tokens, _OPEN),
     Route("GET", "/v0/regions", workspaces.show_regions, _OPEN),
+    Route("GET", "/v0/connectors", workspaces.show_connectors, _ADMIN),
     Route("GET", "/v0/auth", workspaces.show_auth, _ANY),
     Route("GET", "/v[01]/workspace", workspaces.show_current, _ANY),
     Route("GET", "/v[01]/user/workspaces", workspaces.show_all, _ADMIN),

@@ -69,6 +69,8 @@ class StandIn:
         trace: TracebackType | None,
     ) -> None:
         self._close()
+        for workspace in list(self.account.mains()):
+            self.account.delete(workspace)  # an engine outlives us
 
     @property
     def url(self) -> str:

@@ -74,6 +74,11 @@ def show_regions(_account: Account, request: Request, _who: Who) -> Answer:
     return as_json({"regions": [{**region, "default_password": ""}]})
 
 
+def show_connectors(_account: Account, _request: Request, _who: Who) -> Answer:
+    """List no connections to other systems: there are none here."""
+    return as_json({"connectors": []})
+
+
 def show_local_tokens(account: Account, _request: Request, _who: Who) -> Answer:
     """Give all tokens away, as the vendor's local container does."""
     name = "Tinybird_Local_Testing"
