@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
 from dataops_dagster import config, execution, process
@@ -20,6 +21,7 @@ from dataops_dagster.model import Outcome
 from dataops_dagster.platforms import Result
 from tests import meltano_cloud as standin
 from tests.conftest import SHOP, Shop
+from tests.dagster_shop import DagsterShop
 from tests.meltano_cloud import DEPLOY_KEY, TOKEN, WEBHOOK_SECRET, Course, MeltanoCloud, says
 
 VARIABLE = "MELTANO_CLOUD_TOKEN"
@@ -495,3 +497,61 @@ def test_no_process_is_started_that_could_see_the_token(deployed, monkeypatch):
     assert deploy(deployed)[0].passed
     assert TOKEN in os.environ[VARIABLE]
     assert not [line for line in seen if TOKEN in line]
+
+
+# --- in Dagster -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def dagster_shop(deployed: Shop) -> Iterator[DagsterShop]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield DagsterShop(deployed, instance)
+
+
+def test_a_change_travels_to_production_and_is_deployed_by_the_platform(dagster_shop, cloud):
+    shop = dagster_shop.shop
+    shop.dev.commit({"pipeline.yml": "source: users\ntarget: lake\n"}, "Load into a lake")
+    done = dagster_shop.settle()
+    assert shop.prod.tree() == shop.dev.tree()
+    assert [key for key in done if "deploy" in key]
+    deployments = cloud.asked("POST")
+    (id_,) = cloud.state.workspaces
+    assert set(deployments) == {f"POST /workspaces/{id_}/deployments"}
+    latest = dagster_shop.latest("shop", "prod", "deployment")
+    assert latest
+    assert latest.metadata["dataops/outcome"].value == "deployed"
+    assert latest.metadata["dataops/commit"].value == shop.prod.head
+    assert "ended as COMPLETE" in latest.metadata["dataops/detail"].value
+    (last,) = [job for job in cloud.state.jobs.values() if job["commitId"] == shop.prod.head]
+    assert last["status"] == "COMPLETE"
+    assert dagster_shop.settle() == []
+    assert cloud.asked("POST") == deployments
+
+
+def test_a_deployment_that_fails_is_not_asked_for_again_and_its_log_is_in_dagsters(
+    dagster_shop, cloud, capfd
+):
+    cloud.course = Course("ERROR", 1, ("installing", f"no plug-in for {TOKEN}"))
+    dagster_shop.settle()
+    assert len(cloud.asked("POST")) == 1
+    assert dagster_shop.latest("shop", "prod", "deployment") is None
+    logged = capfd.readouterr()
+    assert "no plug-in for *****" in logged.out + logged.err
+    assert TOKEN not in logged.out + logged.err
+    stored = "".join(
+        repr(record)
+        for run in dagster_shop.instance.get_runs()
+        for record in dagster_shop.instance.all_logs(run.run_id)
+    )
+    assert "ended as ERROR, exit code 1" in stored
+    assert not [secret for secret in SECRETS if secret in stored]
+
+
+def test_a_run_that_died_after_it_asked_is_followed_by_another_deployment(dagster_shop, cloud):
+    cloud.fails(standin.hangs_up, "GET /jobs", times=1)
+    cloud.fails(says(404, "Job not found"), "GET /jobs", times=1)
+    dagster_shop.settle()
+    assert len(cloud.asked("POST")) == 2
+    latest = dagster_shop.latest("shop", "prod", "deployment")
+    assert latest
+    assert latest.metadata["dataops/outcome"].value == "deployed"
