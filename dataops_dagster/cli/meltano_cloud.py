@@ -30,7 +30,7 @@ from dataops_dagster.settings import (
 )
 from dataops_dagster.text import one_line, span
 
-HEADER = ("project", "workspace", "meltano cloud", "state", "answer")
+HEADER = ("project", "workspace", "cloud_workspace", "state", "answer")
 
 _ENDED_WITH = {Outcome.PASSED: 0, Outcome.FAILED: SAID_NO, Outcome.ERRORED: ToolError.exit_code}
 
