@@ -22,6 +22,7 @@ from tests.repositories import git
 
 TOKEN = "eyJhbGciOi.not-a-real-token.4kX9"
 WEBHOOK_SECRET, DEPLOY_KEY = "whs-3f9c1d7e", "-----BEGIN OPENSSH PRIVATE KEY----- b3BlbnNzaC1r"
+CLIENT_ID, CLIENT_SECRET = "G4mKgXrRzGQJKczFL1Pt7sxsrpTv7RQ6", "8sK-not-a-real-secret_Zq1"
 PATIENCE_SECONDS = 8.0
 """After this a server that never answers closes: a client without a deadline fails, not hangs."""
 
@@ -73,6 +74,7 @@ class MeltanoCloud(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.token = TOKEN
+        self.client_secret, self.lasts = CLIENT_SECRET, 86_400
         self.state = State()
         self.requests: list[tuple[str, str | None, bytes]] = []
         self.faults: list[Planned] = []
@@ -83,7 +85,11 @@ class MeltanoCloud(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/api"
+        return f"{self.identity_url}/api"
+
+    @property
+    def identity_url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
 
     def fails(self, do: Fault, request: str = "", times: int | None = None) -> None:
         """Let requests whose `METHOD /path` begins like this meet a fault."""
@@ -148,6 +154,8 @@ class _Handler(BaseHTTPRequestHandler):
             if planned.meets(request):
                 planned.met += 1
                 return planned.do(self)
+        if request == "POST /oauth/token":
+            return give_token(self, json.loads(body))
         if given != f"Bearer {self.server.token}":
             return self.refuse(401, "Full authentication is required")
         for pattern, respond in ROUTES.items():
@@ -176,6 +184,25 @@ class _Handler(BaseHTTPRequestHandler):
             "path": self.path,
         }
         self.answer(status, {**told, "errors": [], "message": message}, "application/json")
+
+
+# --- what its vendor's programs ask ---------------------------------------------------------------
+
+
+def give_token(handler: _Handler, asked: dict[str, str]) -> None:
+    """Source: <https://auth0.com/docs/api/authentication/client-credentials-flow/get-token>."""
+    server = handler.server
+    known = {
+        "client_id": CLIENT_ID,
+        "client_secret": server.client_secret,
+        "audience": server.url,
+        "grant_type": "client_credentials",
+    }
+    if not known.items() <= asked.items():  # the vendor also sends an organization of null
+        told = {"error": "access_denied", "error_description": "Unauthorized"}
+        return handler.answer(401, told, "application/json")
+    token = {"access_token": server.token, "token_type": "Bearer", "expires_in": server.lasts}
+    return handler.answer(200, token, "application/json")
 
 
 # --- what is documented -----------------------------------------------------------------------

@@ -10,7 +10,16 @@ import pytest
 
 from dataops_dagster.demo import meltano as installer
 from tests.conftest import Shop
-from tests.meltano_cloud import DEPLOY_KEY, TOKEN, WEBHOOK_SECRET, Course, MeltanoCloud, says
+from tests.meltano_cloud import (
+    CLIENT_ID,
+    CLIENT_SECRET,
+    DEPLOY_KEY,
+    TOKEN,
+    WEBHOOK_SECRET,
+    Course,
+    MeltanoCloud,
+    says,
+)
 from tests.test_cli import Ended, dataops
 from tests.test_meltano_cloud import NAME, VARIABLE, cloud, deployed
 
@@ -89,7 +98,7 @@ def test_a_token_that_is_not_valid_is_told_with_what_to_do(cloud):
     cloud.token = "another"
     done = meltano_cloud(cloud, "workspaces")
     assert done.code == 3
-    assert "the token is not valid" in done.err
+    assert "the login is not valid" in done.err
     assert f"put a fresh token into {VARIABLE}" in done.err
 
 
@@ -248,7 +257,7 @@ def test_check_tells_once_that_the_service_does_not_let_us_in(cloud):
     done = dataops("check", "--json")
     assert done.code == 3
     assert [w["state"] for w in done.json["workspaces"]] == ["ok", "ok", "ok"]
-    assert [e["message"].count("the token is not valid") for e in done.json["errors"]] == [1]
+    assert [e["message"].count("the login is not valid") for e in done.json["errors"]] == [1]
 
 
 @pytest.mark.usefixtures("cloud")
@@ -280,5 +289,13 @@ def test_the_vendors_own_command_understands_the_stand_in(cloud, tmp_path, monke
     assert id_ in listed
     assert NAME in listed
     assert "ada" in matatika("profile")
+    script = (
+        "import sys; from auth0.authentication import GetToken as G; _, host, id, secret, url ="
+        " sys.argv; print(G(host, id, secret, protocol='http').client_credentials(url))"
+    )
+    host = cloud.identity_url.removeprefix("http://")
+    command = [folder / "bin" / "python", "-c", script, host, CLIENT_ID, CLIENT_SECRET, cloud.url]
+    got = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert TOKEN in got.stdout
     matatika("delete", "--bypass-confirm", "workspaces", id_)
     assert NAME not in matatika("list", "workspaces")

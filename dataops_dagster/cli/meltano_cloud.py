@@ -23,7 +23,6 @@ from dataops_dagster.plan import as_data
 from dataops_dagster.platforms import meltano_cloud as platform
 from dataops_dagster.settings import (
     MELTANO_CLOUD_TOKEN,
-    MELTANO_CLOUD_URL,
     MeltanoCloudStep,
     Project,
     duration,
@@ -76,29 +75,30 @@ def _api(session: Session, url: str | None, token_variable: str | None) -> Api:
     """
     is_configured = any(path.exists() for path in session.paths)
     projects = session.projects() if is_configured else []
-    configured = {(step.url, step.token_variable) for p in projects for _, step in deployed(p)}
-    logins = {login for login in configured if url in (None, login[0])}
-    logins = logins or {(url or MELTANO_CLOUD_URL, MELTANO_CLOUD_TOKEN)}
-    if token_variable:
-        logins = {(its_url, token_variable) for its_url, _ in logins}
-    if len(logins) > 1:
+    configured = {Api.of(step) for project in projects for _, step in deployed(project)}
+    found = {api for api in configured if url in (None, api.url)}
+    if token_variable or not found:
+        step = _step(url or (found.pop().url if len(found) == 1 else None), token_variable)
+        return Api.of(step)
+    if len(found) > 1:
         raise ConfigError.at(
             "--url", "the configuration names several", "name one, and its --token-variable"
         )
-    return Api(*_checked(*logins.pop()))
+    return found.pop()
 
 
-def _checked(url: str, token_variable: str) -> tuple[str, str]:
-    """Hold what an option says to the same rules as the configuration."""
+def _step(url: str | None, token_variable: str | None) -> MeltanoCloudStep:
+    """Hold what options say to the same rules as the configuration."""
+    given = {"url": url, "token_variable": token_variable}
+    said = {key: value for key, value in given.items() if value}
     try:
-        step = MeltanoCloudStep(
-            platform="meltano_cloud", workspace="any", url=url, token_variable=token_variable
+        return MeltanoCloudStep.model_validate(
+            {"platform": "meltano_cloud", "workspace": "any", **said}
         )
     except ValidationError as error:
         option = f"--{error.errors()[0]['loc'][0]}".replace("_", "-")
         hint = "write https://HOST/PATH without credentials, and a variable's name"
         raise ConfigError.at(option, "is not usable", hint) from None
-    return step.url, step.token_variable
 
 
 @meltano_cloud.command()

@@ -13,13 +13,13 @@ from dataops_dagster.settings import Project
 
 def inspect(project: Project) -> Mapping[str, Standing | DataOpsError]:
     """Look at every workspace that Meltano Cloud deploys; an error where its server failed us."""
-    listed: dict[tuple[str, str], list[CloudWorkspace] | DataOpsError] = {}
+    listed: dict[Api, list[CloudWorkspace] | DataOpsError] = {}
     found: dict[str, Standing | DataOpsError] = {}
     for workspace, step in deployed(project):
-        login = (step.url, step.token_variable)
-        if login not in listed:
-            listed[login] = _list(Api(*login))
-        known = listed[login]
+        api = Api.of(step)
+        if api not in listed:
+            listed[api] = _list(api)
+        known = listed[api]
         found[workspace.name] = (
             known if isinstance(known, DataOpsError) else judge(project, workspace, known)
         )
