@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import subprocess
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 
+import dagster as dg
 import pytest
 
 from dataops_dagster.demo import meltano as installer
 from tests.conftest import Shop
+from tests.dagster_shop import DagsterShop
 from tests.meltano_cloud import (
     CLIENT_ID,
     CLIENT_SECRET,
@@ -20,10 +26,11 @@ from tests.meltano_cloud import (
     MeltanoCloud,
     says,
 )
-from tests.test_cli import Ended, dataops
+from tests.repositories import Workspace, make_workspace
+from tests.test_cli import Ended, dataops, empty_home
 from tests.test_meltano_cloud import NAME, VARIABLE, cloud, deployed
 
-__all__ = ["cloud", "deployed"]  # fixtures
+__all__ = ["cloud", "deployed", "empty_home"]  # fixtures
 
 REPOSITORY = "https://github.com/MatatikaBytes/My-Workspace-setarqi"
 
@@ -266,6 +273,99 @@ def test_check_asks_nothing_where_nothing_is_deployed_there(shop, cloud):
     assert done.json["meltano_cloud"] == []
     assert not cloud.requests
     assert shop.prod.head
+
+
+# --- the guide --------------------------------------------------------------------------------
+
+GUIDE = Path(__file__).parent.parent / "docs" / "matatika.md"
+DEV, STAGING, PROD = "my-workspace-(dev)", "my-workspace-(staging)", "my-workspace"
+
+
+@dataclass
+class Guided:
+    """The guide as it is followed: three workspaces that the platform makes, and a person."""
+
+    cloud: MeltanoCloud
+    root: Path
+    made: dict[str, Workspace] = field(default_factory=dict)
+
+    def make(self, alias: str) -> str:
+        """Make a repository as the platform does, with a first commit of its own."""
+        made = self.made[alias] = make_workspace(self.root, alias)
+        made.commit({"workspace.yml": f"name: {alias}\n"}, "Initial commit")
+        return made.url
+
+    def set_environments(self) -> None:
+        """Set the active environments by hand, in the app."""
+        names = {STAGING: "staging", PROD: "prod"}
+        for workspace in self.cloud.state.workspaces.values():
+            workspace["defaultEnvironment"] = names.get(workspace["alias"], "dev")
+
+    def configure(self) -> None:
+        """Write the page's configuration, for this machine."""
+        (text,) = re.findall(r"```yaml\n(# dataops.yaml\n.*?)```", GUIDE.read_text(), re.DOTALL)
+        for alias, spelled in (
+            (DEV, "dev-zgtzhjd"),
+            (STAGING, "staging-kklcdol"),
+            (PROD, "setarqi"),
+        ):
+            there = f"git@github.com:MatatikaBytes/My-Workspace-{spelled}\n"
+            assert there in text
+            text = text.replace(there, f"{self.made[alias].url}\n")
+        program = "{platform: command, command: [sh, run.sh]}"
+        text = text.replace("{platform: meltano, run: [load-users]}", program)
+        text = text.replace("workspace: My", f'url: "{self.cloud.url}"\n      workspace: My')
+        text = text.replace(
+            f'{{platform: meltano_cloud, url: "{self.cloud.url}"\n      workspace: My Workspace (staging)}}',
+            f'{{platform: meltano_cloud, url: "{self.cloud.url}", workspace: My Workspace (staging)}}',
+        )
+        (self.root / "dataops.yaml").write_text(f"protocols: [file]\n{text}")
+
+    def change(self) -> None:
+        """Commit to the development workspace."""
+        self.made[DEV].commit({"meltano.yml": "version: 1\n", "run.sh": "test -f meltano.yml\n"})
+
+    def run_staging(self) -> None:
+        """Let Dagster run staging, and deploy it before."""
+        with dg.DagsterInstance.get() as instance:
+            shop = DagsterShop(SimpleNamespace(root=self.root), instance)
+            assert shop.run_workspace("staging").success
+
+    def deploy_prod(self) -> None:
+        with dg.DagsterInstance.get() as instance:
+            shop = DagsterShop(SimpleNamespace(root=self.root), instance)
+            assert shop.deploy().success
+
+
+@pytest.mark.usefixtures("empty_home")
+def test_each_step_of_the_guide_ends_well_as_the_page_tells_it(cloud, tmp_path):
+    guided = Guided(cloud, tmp_path)
+    cloud.repository_of = guided.make
+    before = {
+        "dataops meltano-cloud workspaces": [guided.set_environments],
+        "dataops check": [guided.configure],
+        "dataops plan staging": [guided.change],
+        "dataops why prod": [guided.run_staging],
+        'dataops meltano-cloud deploy "My Workspace"': [guided.deploy_prod],
+    }
+    lines = re.findall(r"^\$ (dataops .+)$", GUIDE.read_text(), re.MULTILINE)
+    assert set(before) < set(lines)
+    for line in lines:
+        for step in before.get(line, ()):
+            step()
+        words = shlex.split(line.removeprefix("dataops "))
+        if words[0] == "meltano-cloud":
+            words[1:1] = ["--url", cloud.url]
+        done = dataops(*words)
+        assert done.code == 0, f"{line}\n{done.out}{done.err}"
+    dev, prod = guided.made[DEV], guided.made[PROD]
+    assert (prod.show("meltano.yml"), prod.show("run.sh")) == (
+        dev.show("meltano.yml"),
+        dev.show("run.sh"),
+    )
+    assert prod.show("workspace.yml") == "name: my-workspace"
+    deployed_heads = {job["commitId"] for job in cloud.state.jobs.values()}
+    assert prod.head in deployed_heads
 
 
 # --- the vendor's own command -----------------------------------------------------------------
