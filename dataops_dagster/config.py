@@ -392,7 +392,7 @@ def _file_keys(settings: type[BaseModel]) -> list[str]:
 
 
 def _pattern_hint(key: str) -> str:
-    if key in ("password_variable", "variables", "token_variable", "user_token_variable"):
+    if key.endswith("_variable") or key == "variables":
         return "name an environment variable; never write the secret itself"
     if key in ("project", "name", "upstream"):
         return "use letters and digits, with single underscores between, beginning with a letter"

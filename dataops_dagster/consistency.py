@@ -78,6 +78,12 @@ def _meltano_cloud(project: Project) -> Iterator[Mistake]:
             )
         step = workspace.deploy
         if isinstance(step, MeltanoCloudStep):
+            if (step.client_id_variable is None) != (step.client_secret_variable is None):
+                yield Mistake(
+                    ("workspaces", name, "deploy"),
+                    "names one half of an API key",
+                    "set both client_id_variable and client_secret_variable, or neither",
+                )
             other = served.setdefault((step.url, step.workspace), name)
             if other != name:
                 yield Mistake(

@@ -107,6 +107,7 @@ class MeltanoStep(_Step):
 
 
 MELTANO_CLOUD_URL = "https://app.meltano.com/api"
+MELTANO_CLOUD_IDENTITY = "https://identity.matatika.com"
 MELTANO_CLOUD_TOKEN = "MELTANO_CLOUD_TOKEN"  # noqa: S105  # a variable's name
 
 
@@ -135,6 +136,17 @@ class MeltanoCloudStep(_AnyStep):
     token_variable: VariableName = Field(
         default=MELTANO_CLOUD_TOKEN,
         description="the environment variable that holds the API's token",
+    )
+    client_id_variable: VariableName | None = Field(
+        default=None,
+        description="with client_secret_variable, in place of a token: the variable that holds an"
+        " API key's client id",
+    )
+    client_secret_variable: VariableName | None = Field(
+        default=None, description="the variable that holds an API key's client secret"
+    )
+    identity_url: ApiUrl = Field(
+        default=MELTANO_CLOUD_IDENTITY, description="where an API key is good for a token"
     )
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import sys
 import threading
+import traceback
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -22,6 +24,7 @@ from tests.repositories import git
 
 TOKEN = "eyJhbGciOi.not-a-real-token.4kX9"
 WEBHOOK_SECRET, DEPLOY_KEY = "whs-3f9c1d7e", "-----BEGIN OPENSSH PRIVATE KEY----- b3BlbnNzaC1r"
+CLIENT_ID, CLIENT_SECRET = "G4mKgXrRzGQJKczFL1Pt7sxsrpTv7RQ6", "8sK-not-a-real-secret_Zq1"
 PATIENCE_SECONDS = 8.0
 """After this a server that never answers closes: a client without a deadline fails, not hangs."""
 
@@ -63,6 +66,7 @@ class State:
 class MeltanoCloud(ThreadingHTTPServer):
     """The service, for who has the `token`.
 
+    `repository_of` says where a new workspace's repository is, by its alias.
     `requests` holds what was asked (`METHOD /path`) with its authorization and body. `course` is how
     the next jobs go, `makes` how often a new workspace is looked at before it is `makes_it`.
     Without `tells` it says no more of a workspace than its documentation.
@@ -73,17 +77,24 @@ class MeltanoCloud(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.token = TOKEN
+        self.client_secret, self.lasts = CLIENT_SECRET, 86_400
         self.state = State()
         self.requests: list[tuple[str, str | None, bytes]] = []
         self.faults: list[Planned] = []
         self.course = Course()
         self.makes, self.makes_it = 2, "READY"
         self.tells = True
+        self.repository_of = "https://github.com/MatatikaBytes/{}-kklcdol".format
         self.closing = threading.Event()
+        self.mistakes: list[str] = []
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/api"
+        return f"{self.identity_url}/api"
+
+    @property
+    def identity_url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
 
     def fails(self, do: Fault, request: str = "", times: int | None = None) -> None:
         """Let requests whose `METHOD /path` begins like this meet a fault."""
@@ -116,6 +127,8 @@ class MeltanoCloud(ThreadingHTTPServer):
 
     def handle_error(self, *_: object) -> None:
         """Say nothing where a connection broke: that is what some tests are about."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            self.mistakes.append(traceback.format_exc())
 
 
 @contextlib.contextmanager
@@ -128,6 +141,7 @@ def serving() -> Iterator[MeltanoCloud]:
     server.shutdown()
     server.server_close()
     thread.join()
+    assert not server.mistakes, server.mistakes[0]
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -148,6 +162,8 @@ class _Handler(BaseHTTPRequestHandler):
             if planned.meets(request):
                 planned.met += 1
                 return planned.do(self)
+        if request == "POST /oauth/token":
+            return give_token(self, json.loads(body))
         if given != f"Bearer {self.server.token}":
             return self.refuse(401, "Full authentication is required")
         for pattern, respond in ROUTES.items():
@@ -178,6 +194,25 @@ class _Handler(BaseHTTPRequestHandler):
         self.answer(status, {**told, "errors": [], "message": message}, "application/json")
 
 
+# --- what its vendor's programs ask ---------------------------------------------------------------
+
+
+def give_token(handler: _Handler, asked: dict[str, str]) -> None:
+    """Source: <https://auth0.com/docs/api/authentication/client-credentials-flow/get-token>."""
+    server = handler.server
+    known = {
+        "client_id": CLIENT_ID,
+        "client_secret": server.client_secret,
+        "audience": server.url,
+        "grant_type": "client_credentials",
+    }
+    if not known.items() <= asked.items():  # the vendor also sends an organization of null
+        told = {"error": "access_denied", "error_description": "Unauthorized"}
+        return handler.answer(401, told, "application/json")
+    token = {"access_token": server.token, "token_type": "Bearer", "expires_in": server.lasts}
+    return handler.answer(200, token, "application/json")
+
+
 # --- what is documented -----------------------------------------------------------------------
 
 
@@ -195,9 +230,7 @@ def view_workspace(handler: _Handler, id_: str, _body: bytes) -> None:
         looks = server.state.looks[id_] = server.state.looks.get(id_, 0) + 1
         if looks >= server.makes:
             workspace["status"] = server.makes_it
-            workspace["repositoryUrl"] = (
-                f"https://github.com/MatatikaBytes/{workspace['alias']}-kklcdol"
-            )
+            workspace["repositoryUrl"] = server.repository_of(workspace["alias"])
     return handler.answer(200, shown(handler, workspace))
 
 

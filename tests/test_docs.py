@@ -12,6 +12,7 @@ from datetime import timedelta
 from functools import cache
 from pathlib import Path
 
+import click
 import dagster as dg
 import pytest
 import yaml
@@ -363,7 +364,7 @@ def test_every_setting_of_git_has_its_reason():
 def test_every_key_of_the_configuration_is_explained():
     told = first_cells("configuration.md")
     parts = config.schema()["$defs"]
-    for name in ("Workspace", "CommandStep", "MeltanoStep"):
+    for name in ("Workspace", "CommandStep", "MeltanoStep", "MeltanoCloudStep"):
         assert set(parts[name]["properties"]) <= told
     for name in ("Gate", "Merge"):
         assert {f"{name.lower()}.{key}" for key in parts[name]["properties"]} <= told
@@ -399,7 +400,9 @@ def test_every_field_of_a_run_configuration_is_explained():
 
 def test_every_command_and_option_is_explained():
     page = (ROOT / "docs" / "cli.md").read_text()
-    for name, command in main.commands.items():
+    groups = {n: c for n, c in main.commands.items() if isinstance(c, click.Group)}
+    below = {f"{n} {m}": c for n, group in groups.items() for m, c in group.commands.items()}
+    for name, command in {**main.commands, **below}.items():
         assert f"`{name}" in page
         for option in command.params:
             assert option.param_type_name == "argument" or f"`{option.opts[0]}" in page, name
@@ -422,7 +425,10 @@ def test_every_metadata_key_is_explained():
 
 def test_every_module_is_in_the_architecture():
     package = ROOT / "dataops_dagster"
-    folders = (package, *(package / name for name in ("orchestration", "gate", "remotes")))
+    folders = (
+        package,
+        *(package / name for name in ("orchestration", "gate", "remotes", "meltano_cloud")),
+    )
     modules = [module for folder in folders for module in folder.glob("*.py")]
     told = {Path(word).name for word in first_cells("architecture.md")}
     assert {path.name for path in modules if path.name != "__init__.py"} <= told

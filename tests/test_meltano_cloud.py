@@ -7,20 +7,31 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
 from dataops_dagster import config, execution, process
 from dataops_dagster.errors import ConfigError, DataOpsError, ToolError
-from dataops_dagster.meltano_cloud import api as calls
-from dataops_dagster.meltano_cloud import following
+from dataops_dagster.meltano_cloud import exchange, following
 from dataops_dagster.meltano_cloud.api import Api
 from dataops_dagster.meltano_cloud.identity import judge
+from dataops_dagster.meltano_cloud.login import TokenLogin
 from dataops_dagster.meltano_cloud.model import job_of, workspace_of
 from dataops_dagster.model import Outcome
 from dataops_dagster.platforms import Result
 from tests import meltano_cloud as standin
 from tests.conftest import SHOP, Shop
-from tests.meltano_cloud import DEPLOY_KEY, TOKEN, WEBHOOK_SECRET, Course, MeltanoCloud, says
+from tests.dagster_shop import DagsterShop
+from tests.meltano_cloud import (
+    CLIENT_ID,
+    CLIENT_SECRET,
+    DEPLOY_KEY,
+    TOKEN,
+    WEBHOOK_SECRET,
+    Course,
+    MeltanoCloud,
+    says,
+)
 
 VARIABLE = "MELTANO_CLOUD_TOKEN"
 NAME = "My Workspace"
@@ -37,12 +48,12 @@ def cloud(monkeypatch) -> Iterator[MeltanoCloud]:
 
 @pytest.fixture
 def api(cloud: MeltanoCloud) -> Api:
-    return Api(cloud.url, VARIABLE)
+    return Api(cloud.url, TokenLogin(VARIABLE))
 
 
 @pytest.fixture
 def short(monkeypatch) -> None:
-    monkeypatch.setattr(calls, "REQUEST_SECONDS", 0.5)
+    monkeypatch.setattr(exchange, "REQUEST_SECONDS", 0.5)
 
 
 def configured(shop: Shop, cloud: MeltanoCloud, **more: str) -> Shop:
@@ -174,7 +185,7 @@ def test_a_log_that_cannot_be_read_spoils_no_deployment(deployed, cloud):
     cloud.fails(says(403, "no logs for you"), "GET /jobs/.*/logs")
     result, lines = deploy(deployed)
     assert result.outcome is Outcome.PASSED
-    assert lines[1:] == ["the job's log could not be read: the token's owner may not do that"]
+    assert lines[1:] == ["the job's log could not be read: the login may not do that"]
 
 
 def test_a_server_that_is_out_of_order_while_the_job_runs_is_asked_again(deployed, cloud):
@@ -193,7 +204,7 @@ def test_a_server_that_stays_out_of_order_is_no_answer_about_the_job(running_sho
 
 def test_a_token_that_expires_while_the_job_runs_is_told_at_once(deployed, cloud):
     cloud.fails(says(401), "GET /jobs/[^/]*$")
-    with pytest.raises(ToolError, match="the token is not valid") as told:
+    with pytest.raises(ToolError, match="the login is not valid") as told:
         deploy(deployed)
     assert not told.value.retryable
     assert len(cloud.asked("GET /jobs")) == 1
@@ -350,7 +361,7 @@ def test_a_deployment_is_asked_for_again_when_the_server_says_not_now(api, cloud
 @pytest.mark.parametrize(
     ("status", "said", "hint"),
     [
-        (401, "the token is not valid", "put a fresh token into MELTANO_CLOUD_TOKEN"),
+        (401, "the login is not valid", "put a fresh token into MELTANO_CLOUD_TOKEN"),
         (403, "may not do that", "owner or administrator"),
         (404, "Workspace x not found", ""),
         (409, "Workspace x not found", ""),
@@ -385,7 +396,7 @@ def test_a_server_that_does_not_come_to_an_end_is_an_error_within_the_deadline(a
 
 
 def test_an_answer_without_an_end_is_cut(api, cloud, monkeypatch):
-    monkeypatch.setattr(calls, "ANSWER_LIMIT_BYTES", 1_000_000)
+    monkeypatch.setattr(exchange, "ANSWER_LIMIT_BYTES", 1_000_000)
     cloud.fails(standin.floods)
     with pytest.raises(ToolError, match="answers more than 1000000 bytes"):
         api.workspaces()
@@ -476,7 +487,7 @@ def test_no_error_holds_a_secret(deployed, cloud, fault):
 def test_no_value_and_no_file_holds_a_secret(deployed: Shop, cloud, tmp_path: Path):
     cloud.course = Course("ERROR", 1, (f"export TOKEN={TOKEN}",))
     result, lines = deploy(deployed)
-    listed = Api(cloud.url, VARIABLE).workspaces()
+    listed = Api(cloud.url, TokenLogin(VARIABLE)).workspaces()
     assert not [s for s in SECRETS if s in f"{result} {lines} {listed}"]
     files = [p for root in (tmp_path, deployed.root) for p in root.rglob("*") if p.is_file()]
     assert not [p for p in files if any(s.encode() in p.read_bytes() for s in SECRETS)]
@@ -495,3 +506,130 @@ def test_no_process_is_started_that_could_see_the_token(deployed, monkeypatch):
     assert deploy(deployed)[0].passed
     assert TOKEN in os.environ[VARIABLE]
     assert not [line for line in seen if TOKEN in line]
+
+
+# --- an API key -------------------------------------------------------------------------------
+
+KEY = {"client_id_variable": "CLOUD_ID", "client_secret_variable": "CLOUD_SECRET"}
+
+
+@pytest.fixture
+def with_key(running_shop: Shop, cloud, monkeypatch) -> Shop:
+    """Production is deployed with an API key; no token is set."""
+    monkeypatch.delenv(VARIABLE)
+    monkeypatch.setenv("CLOUD_ID", CLIENT_ID)
+    monkeypatch.setenv("CLOUD_SECRET", CLIENT_SECRET)
+    cloud.add(NAME, running_shop.prod.url)
+    return configured(running_shop, cloud, identity_url=cloud.identity_url, **KEY)
+
+
+def test_an_api_key_is_good_for_a_token_that_is_used_until_it_expires(with_key, cloud):
+    assert deploy(with_key)[0].passed
+    assert deploy(with_key)[0].passed
+    assert cloud.asked("POST /oauth") == ["POST /oauth/token"]
+    assert not [body for line, _, body in cloud.requests if "oauth" not in line and body]
+    assert {given for line, given, _ in cloud.requests if "oauth" in line} == {None}
+
+
+def test_a_token_that_is_about_to_expire_is_replaced(with_key, cloud):
+    cloud.lasts = 30
+    assert deploy(with_key)[0].passed
+    assert len(cloud.asked("POST /oauth")) > 1
+
+
+def test_a_key_that_was_replaced_is_good_for_a_token_of_its_own(with_key, cloud, monkeypatch):
+    deploy(with_key)
+    monkeypatch.setenv("CLOUD_SECRET", "another")
+    cloud.client_secret, cloud.token = "another", "another-token"
+    assert deploy(with_key)[0].passed
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        None,
+        standin.replies(b"{}"),
+        standin.replies(b"[]"),
+        standin.replies(b'{"access_token": "two words"}'),
+        standin.redirects("https://evil.example/"),
+        says(500, f"{CLIENT_SECRET} is not liked"),
+    ],
+)
+def test_a_key_that_is_good_for_nothing_is_an_error_without_it(with_key, cloud, fault):
+    cloud.client_secret = "changed"
+    if fault:
+        cloud.fails(fault, "POST /oauth")
+    with pytest.raises(ToolError, match="/oauth/token") as told:
+        deploy(with_key)
+    assert CLIENT_SECRET not in everything(told.value)
+    assert "check the API key in CLOUD_ID and CLOUD_SECRET" in told.value.hint or fault
+
+
+def test_half_of_an_api_key_is_a_mistake(running_shop, cloud):
+    with pytest.raises(ConfigError, match="names one half of an API key"):
+        configured(running_shop, cloud, client_id_variable="CLOUD_ID")
+
+
+def test_a_token_of_an_api_key_is_in_no_line(with_key, cloud):
+    cloud.course = Course("ERROR", 1, (f"{TOKEN} {CLIENT_SECRET}",))
+    result, lines = deploy(with_key)
+    assert lines[1:] == ["***** *****"]
+    assert TOKEN not in result.detail
+
+
+# --- in Dagster -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def dagster_shop(deployed: Shop) -> Iterator[DagsterShop]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield DagsterShop(deployed, instance)
+
+
+def test_a_change_travels_to_production_and_is_deployed_by_the_platform(dagster_shop, cloud):
+    shop = dagster_shop.shop
+    shop.dev.commit({"pipeline.yml": "source: users\ntarget: lake\n"}, "Load into a lake")
+    done = dagster_shop.settle()
+    assert shop.prod.tree() == shop.dev.tree()
+    assert [key for key in done if "deploy" in key]
+    deployments = cloud.asked("POST")
+    (id_,) = cloud.state.workspaces
+    assert set(deployments) == {f"POST /workspaces/{id_}/deployments"}
+    latest = dagster_shop.latest("shop", "prod", "deployment")
+    assert latest
+    assert latest.metadata["dataops/outcome"].value == "deployed"
+    assert latest.metadata["dataops/commit"].value == shop.prod.head
+    assert "ended as COMPLETE" in latest.metadata["dataops/detail"].value
+    (last,) = [job for job in cloud.state.jobs.values() if job["commitId"] == shop.prod.head]
+    assert last["status"] == "COMPLETE"
+    assert dagster_shop.settle() == []
+    assert cloud.asked("POST") == deployments
+
+
+def test_a_deployment_that_fails_is_not_asked_for_again_and_its_log_is_in_dagsters(
+    dagster_shop, cloud, capfd
+):
+    cloud.course = Course("ERROR", 1, ("installing", f"no plug-in for {TOKEN}"))
+    dagster_shop.settle()
+    assert len(cloud.asked("POST")) == 1
+    assert dagster_shop.latest("shop", "prod", "deployment") is None
+    logged = capfd.readouterr()
+    assert "no plug-in for *****" in logged.out + logged.err
+    assert TOKEN not in logged.out + logged.err
+    stored = "".join(
+        repr(record)
+        for run in dagster_shop.instance.get_runs()
+        for record in dagster_shop.instance.all_logs(run.run_id)
+    )
+    assert "ended as ERROR, exit code 1" in stored
+    assert not [secret for secret in SECRETS if secret in stored]
+
+
+def test_a_run_that_died_after_it_asked_is_followed_by_another_deployment(dagster_shop, cloud):
+    cloud.fails(standin.hangs_up, "GET /jobs", times=1)
+    cloud.fails(says(404, "Job not found"), "GET /jobs", times=1)
+    dagster_shop.settle()
+    assert len(cloud.asked("POST")) == 2
+    latest = dagster_shop.latest("shop", "prod", "deployment")
+    assert latest
+    assert latest.metadata["dataops/outcome"].value == "deployed"

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from dataops_dagster import __version__, config
-from dataops_dagster.cli import act, look, tour
+from dataops_dagster.cli import act, look, meltano_cloud, tour
 from dataops_dagster.cli.session import Command, Session
 
 
@@ -44,6 +44,7 @@ for command in (
     act.hold,
     act.reject,
     act.lift,
+    meltano_cloud.meltano_cloud,
     look.schema,
     tour.demo,
 ):

@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from dataops_dagster import audit as auditing
 from dataops_dagster import clock, config, git, promotion
-from dataops_dagster.cli import options
+from dataops_dagster.cli import meltano_cloud, options
 from dataops_dagster.cli.act import Asked, consider
 from dataops_dagster.cli.session import Session, end, error_data, progress
 from dataops_dagster.cli.shown import in_words, table
@@ -28,9 +28,9 @@ from dataops_dagster.store import store_of
 @click.command()
 @click.pass_obj
 def check(session: Session) -> None:
-    """Check the configuration, and that every repository answers."""
-    rows, broken = [], list[DataOpsError]()
-    for project in session.projects():
+    """Check the configuration, and that every repository and platform answers."""
+    rows, broken, projects = [], list[DataOpsError](), session.projects()
+    for project in projects:
         with progress(session, f"asking the repositories of {project.name}"):
             heads = look_up_all(project)
         for name, head in heads.items():
@@ -43,14 +43,22 @@ def check(session: Session) -> None:
             else:
                 rows.append((project.name, name, "ok", f"at {head.commit[:12]}"))
     header = ("project", "workspace", "state", "answer")
+    served, by_hand, wrong = meltano_cloud.checked(session, projects)
+    broken += wrong
     data = {
         "git": git.version(),
         "workspaces": [dict(zip(header, row, strict=True)) for row in rows],
+        "meltano_cloud": [dict(zip(meltano_cloud.HEADER, row, strict=True)) for row in served],
+        "by_hand": by_hand,
         "errors": [error_data(error) for error in broken],
     }
-    errors = [f"[red]{escape(str(error))}[/]" for error in broken]
     session.show(
-        data, f"{git.version()}; the configuration is well formed", table(header, rows), *errors
+        data,
+        f"{git.version()}; the configuration is well formed",
+        table(header, rows),
+        *([table(meltano_cloud.HEADER, served)] if served else []),
+        *(f"by hand: {escape(reminder)}" for reminder in by_hand),
+        *(f"[red]{escape(str(error))}[/]" for error in broken),
     )
     if broken:
         sys.exit(max(error.exit_code for error in broken))

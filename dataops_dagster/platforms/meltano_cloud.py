@@ -23,7 +23,7 @@ def execute(step: MeltanoCloudStep, task: Task, on_line: Callable[[str], None]) 
 
     Raises `ConfigError` if the one there has another repository, branch or active environment.
     """
-    api = Api(step.url, step.token_variable)
+    api = Api.of(step)
     workspace = task.settings.workspaces[task.workspace]
     standing = judge(task.settings, workspace, api.workspaces())
     if standing.problems or standing.cloud is None:
