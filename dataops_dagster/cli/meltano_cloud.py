@@ -25,8 +25,8 @@ from dataops_dagster.settings import (
     MELTANO_CLOUD_TOKEN,
     MeltanoCloudStep,
     Project,
-    duration,
 )
+from dataops_dagster.settings_base import duration
 from dataops_dagster.text import one_line, span
 
 HEADER = ("project", "workspace", "cloud_workspace", "state", "answer")

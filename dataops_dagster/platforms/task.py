@@ -93,13 +93,15 @@ def run_program(
     readable: Callable[[str], str | None] = lambda line: line,
     hidden: Iterable[str] = (),
     keep_open: Sequence[int] = (),
+    spent: float = 0.0,
 ) -> Result:
     """Run a platform's program; only its exit code decides, whatever it prints.
 
     The exit code 75 (EX_TEMPFAIL of sysexits.h) says that it could not find out.
 
     `readable` turns a line of its output into one for people, or into None to leave it out; `hidden`
-    are secrets beside the variables that are let through.
+    are secrets beside the variables that are let through; `spent` is how many seconds of the
+    deadline are gone.
     """
     for name in step.variables:
         if name not in os.environ:
@@ -121,8 +123,7 @@ def run_program(
             **extra,
         },
     )
-    secrets = [os.environ[name] for name in step.variables if name not in _PUBLIC]
-    secrets += hidden
+    secrets = [*secrets_of(step), *hidden]
     log = Log(on_line)
 
     def note(line: str) -> None:
@@ -134,7 +135,7 @@ def run_program(
         arguments,
         env=env,
         cwd=task.files,
-        deadline=step.deadline.total_seconds(),
+        deadline=step.deadline.total_seconds() - spent,
         on_line=note,
         secrets=secrets,
         keep_open=keep_open,
@@ -152,6 +153,11 @@ def run_program(
     )
     ran = " ".join([Path(arguments[0]).name, *arguments[1:]])
     return Result(outcome, ran, detail, seconds=time.monotonic() - begin)
+
+
+def secrets_of(step: CommandStep | MeltanoStep) -> list[str]:
+    """Return the values of variables that nobody may read."""
+    return [os.environ[n] for n in step.variables if n not in _PUBLIC and n in os.environ]
 
 
 class Log:
