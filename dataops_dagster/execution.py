@@ -9,10 +9,10 @@ from datetime import datetime
 from pathlib import Path
 
 from dataops_dagster import platforms, promotion
-from dataops_dagster.errors import ConfigError
+from dataops_dagster.errors import ConfigError, DataOpsError
 from dataops_dagster.git import Access
 from dataops_dagster.heads import look_up
-from dataops_dagster.model import Book, Held, Ready
+from dataops_dagster.model import Book, Effects, Held, Plan, Ready
 from dataops_dagster.planning import is_on
 from dataops_dagster.platforms import Purpose, Result, Task
 from dataops_dagster.settings import Project, Step, Workspace
@@ -68,11 +68,16 @@ def pin_merge(
             f"there is no promotion of {upstream_commit} to be tested",
             "name a commit of the upstream that the target lacks, and that its gate takes",
         )
+    _complete(project, target, plan, store)
+    return plan.commit
+
+
+def _complete(project: Project, target: Workspace, plan: Plan, store: Store) -> None:
+    """Bring the files of a planned commit into the cache: each from whom it came."""
     upstream = project.workspaces[plan.upstream]
     for workspace, commit in ((target, plan.base), (upstream, plan.upstream_commit)):
         if commit:
             store.complete_files(Access.of(project, workspace), commit)
-    return plan.commit
 
 
 def execute(
@@ -105,6 +110,37 @@ def execute(
         approved=approved,
     ) as task:
         return platforms.execute(step, task, on_line), task
+
+
+def foresee(
+    project: Project,
+    target: Workspace,
+    plan: Plan,
+    *,
+    store: Store,
+    approved: frozenset[str] = frozenset(),
+) -> Effects | None:
+    """Say what deploying a planned commit would do to the platform; None if that cannot say.
+
+    That nobody could be asked is told as the problem: a plan does not depend on a platform.
+    """
+    step = target.deploy
+    if step is None or step.platform not in platforms.FORESEERS:
+        return None
+    try:
+        _complete(project, target, plan, store)
+        with prepared(
+            project,
+            target,
+            commit=plan.commit,
+            run_id="",
+            store=store,
+            purpose=Purpose.DEPLOY,
+            approved=approved,
+        ) as task:
+            return platforms.FORESEERS[step.platform](step, task)
+    except DataOpsError as error:
+        return Effects("", problem=f"not asked: {error}")
 
 
 @contextlib.contextmanager

@@ -24,6 +24,7 @@ from dataops_dagster.orchestration.ops import (
 )
 from dataops_dagster.orchestration.streams import stream_events
 from dataops_dagster.platforms import Purpose
+from dataops_dagster.platforms.tinybird import where_of
 from dataops_dagster.settings import Project, Workspace
 from dataops_dagster.store import Store, store_of
 
@@ -125,6 +126,11 @@ def deployment_assets(project: Project) -> list[dg.AssetsDefinition]:
             group_name=project.name,
             kinds={workspace.deploy.platform} if workspace.deploy else set(),
             code_version="1",
+            metadata=(
+                {"dataops/platform_workspace": where_of(workspace.tinybird)}
+                if workspace.tinybird
+                else None
+            ),
             skippable=True,
         )
         for name, workspace in deploying.items()
@@ -192,6 +198,14 @@ def _deploy(
         raise dg.Failure(
             f"the deployment of {workspace.name} at {commit[:12]} could not find out:"
             f" {result.detail}",
+            allow_retries=False,
+        )
+    if result.waits_for:
+        # Neither done nor failed: it is asked for again when that plan is approved.
+        held = {**told, records.OUTCOME: records.HELD, records.PLAN: result.waits_for}
+        context.log_event(dg.AssetObservation(key, metadata=held))
+        raise dg.Failure(
+            f"the deployment of {workspace.name} at {commit[:12]} waits: {result.detail}",
             allow_retries=False,
         )
     if not result.passed:

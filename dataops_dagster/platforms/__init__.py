@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from dataops_dagster.model import Effects
 from dataops_dagster.platforms import command, meltano, meltano_cloud, tinybird
 from dataops_dagster.platforms.task import Purpose, Result, Task
 from dataops_dagster.settings import Step
@@ -19,6 +20,9 @@ PLATFORMS: Mapping[str, Callable[[Any, Task, Callable[[str], None]], Result]] = 
     "meltano_cloud": meltano_cloud.execute,
     "tinybird": tinybird.execute,
 }
+
+FORESEERS: Mapping[str, Callable[[Any, Task], Effects]] = {"tinybird": tinybird.foresee}
+"""Platforms that say what a deployment would do before it does it."""
 
 DEPLOY_HEADS = frozenset({"meltano_cloud"})
 """Platforms that read a workspace's repository themselves, and take no commit."""
@@ -32,4 +36,4 @@ def execute(step: Step, task: Task, on_line: Callable[[str], None]) -> Result:
     return PLATFORMS[step.platform](step, task, on_line)
 
 
-__all__ = ["DEPLOY_HEADS", "PLATFORMS", "Purpose", "Result", "Task", "execute"]
+__all__ = ["DEPLOY_HEADS", "FORESEERS", "PLATFORMS", "Purpose", "Result", "Task", "execute"]

@@ -69,12 +69,16 @@ class Task:
 
 @dataclass(frozen=True)
 class Result:
-    """Whether the program succeeded, what was run, in few words how it ended, and how long it took."""
+    """Whether the program succeeded, what was run, in few words how it ended, and how long it took.
+
+    One that `waits_for` the approval of a plan, by its digest, did not succeed and did not fail.
+    """
 
     outcome: Outcome
     ran: str
     detail: str
     seconds: float = 0.0
+    waits_for: str = ""
     facts: Facts = field(default_factory=Facts)
 
     @property

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from typing_extensions import assert_never
-
 from dataops_dagster.errors import ConfigError
-from dataops_dagster.model import Outcome
+from dataops_dagster.model import Effects, Facts, Operation, Outcome
 from dataops_dagster.platforms.task import Log, Purpose, Result, Task
 from dataops_dagster.settings import TinybirdStep
+from dataops_dagster.settings_tinybird import Tinybird
 from dataops_dagster.tinybird import deploying, testing
 from dataops_dagster.tinybird import plan as planning
 from dataops_dagster.tinybird.deploying import Deployed, Planned
@@ -22,7 +21,7 @@ def execute(step: TinybirdStep, task: Task, on_line: Callable[[str], None]) -> R
     log = Log(on_line)
     wanted = order(step, task, log.add)
     is_run = task.purpose is Purpose.RUN
-    result = _test(step, wanted) if is_run else _deploy(wanted, log.add)
+    result = _test(step, wanted) if is_run else _deploy(wanted)
     log.close()
     return result
 
@@ -47,20 +46,38 @@ def order(step: TinybirdStep, task: Task, on_line: Callable[[str], None]) -> Ord
     )
 
 
-def _deploy(wanted: Order, say: Callable[[str], None]) -> Result:
-    ran = f"tb deploy ({wanted.settings.dialect.value}) to {wanted.settings.workspace}"
+def foresee(step: TinybirdStep, task: Task) -> Effects:
+    """Say what deploying the task's commit would do; writes nothing at Tinybird."""
+    wanted = order(step, task, lambda _: None)
+    return _effects(wanted, deploying.plan(wanted))
+
+
+def _deploy(wanted: Order) -> Result:
+    ran = f"tb deploy to {where_of(wanted.settings)}"
     answer = deploying.deploy(wanted)
-    match answer:
-        case Refusal():
-            return Result(Outcome.FAILED, ran, str(answer))
-        case Planned(_, plan, refusal):
-            for row in planning.rows_of(plan):
-                say(" ".join(filter(None, row)))
-            return Result(Outcome.FAILED, ran, str(refusal))
-        case Deployed(_, _, detail):
-            return Result(Outcome.PASSED, ran, detail)
-        case _:
-            assert_never(answer)
+    facts = Facts(effects=_effects(wanted, answer))
+    if isinstance(answer, Deployed):
+        return Result(Outcome.PASSED, ran, answer.detail, facts=facts)
+    refusal = answer.refusal if isinstance(answer, Planned) else answer
+    waits_for = refusal.waits_for if refusal else ""
+    return Result(Outcome.FAILED, ran, str(refusal), facts=facts, waits_for=waits_for)
+
+
+def _effects(wanted: Order, answer: Deployed | Planned | Refusal) -> Effects:
+    where = where_of(wanted.settings)
+    if isinstance(answer, Refusal):
+        return Effects(where, problem=str(answer))
+    refusal = answer.refusal if isinstance(answer, Planned) else None
+    operations = tuple(
+        Operation(o.verb.value, o.kind.value, o.name, o.is_destructive)
+        for o in planning.ordered(answer.plan)
+    )
+    return Effects(where, answer.plan.digest, operations, str(refusal) if refusal else "")
+
+
+def where_of(settings: Tinybird) -> str:
+    """Name a workspace at Tinybird in words: its name, host and dialect."""
+    return f"{settings.workspace} at {settings.host} ({settings.dialect.value})"
 
 
 def _test(step: TinybirdStep, wanted: Order) -> Result:

@@ -12,15 +12,14 @@ from typing_extensions import assert_never
 from dataops_dagster.settings_tinybird import Dialect
 from dataops_dagster.tinybird import classic, forward, guard, seeding, sharing
 from dataops_dagster.tinybird import plan as planning
-from dataops_dagster.tinybird.model import DeploymentPlan, Identity, Refusal
+from dataops_dagster.tinybird.model import DeploymentPlan, Refusal
 from dataops_dagster.tinybird.site import Order, Site, opened
 
 
 @dataclass(frozen=True)
 class Planned:
-    """What a deployment would do to which workspace, and why it would not be done as it stands."""
+    """What a deployment would do, and why it would not be done as it stands."""
 
-    identity: Identity
     plan: DeploymentPlan
     refusal: Refusal | None
 
@@ -29,7 +28,6 @@ class Planned:
 class Deployed:
     """The workspace serves the data project."""
 
-    identity: Identity
     plan: DeploymentPlan
     detail: str
 
@@ -80,13 +78,13 @@ def _planned(site: Site) -> Planned | Refusal:
         order.settings.host,
     )
     site.say(f"plan {made.digest}: {planning.summary(made)}")
-    return Planned(site.identity, made, _refusal(site, made, {r.name for r in there}))
+    return Planned(made, _refusal(site, made, {r.name for r in there}))
 
 
 def _refusal(site: Site, plan: DeploymentPlan, there: set[str]) -> Refusal | None:
     order = site.order
     return (
-        guard.foreign(there, site.project.names, plan, approved=plan.digest in order.approved)
+        guard.foreign(there, site.project.names, plan, target=order.target, approved=order.approved)
         or guard.unsafe(
             order.settings,
             plan,
@@ -106,7 +104,7 @@ def _carried_out(site: Site, plan: DeploymentPlan) -> Deployed | Refusal:
     refusal = seeding.seed(site, plan) or sharing.share(site)
     if refusal:
         return refusal
-    return Deployed(site.identity, plan, f"{answer}: {planning.summary(plan)}")
+    return Deployed(plan, f"{answer}: {planning.summary(plan)}")
 
 
 def _served(site: Site, plan: DeploymentPlan) -> str | Refusal:

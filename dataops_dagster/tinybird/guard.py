@@ -34,21 +34,27 @@ def wrong_workspace(settings: Tinybird, found: Identity, where: str) -> Refusal 
 
 
 def foreign(
-    there: Collection[str], project: Collection[str], plan: DeploymentPlan, *, approved: bool
+    there: Collection[str],
+    project: Collection[str],
+    plan: DeploymentPlan,
+    *,
+    target: str,
+    approved: Collection[str],
 ) -> Refusal | None:
     """Refuse a workspace that mostly holds what the data project does not define: it is another's.
 
     An approval of the plan lets it through, as for a project that renames most of what it has.
     """
     unknown = sorted(set(there) - set(project))
-    if approved or not there or len(unknown) <= _MOSTLY * len(there):
+    if plan.digest in approved or not there or len(unknown) <= _MOSTLY * len(there):
         return None
     named = ", ".join(unknown[:_NAMED]) + (", …" if len(unknown) > _NAMED else "")
     return Refusal(
         f"{len(unknown)} of the {len(set(there))} resources in the workspace are unknown to this data"
         f" project: {named}",
         "a workspace holds one data project: name another workspace; if this is the right one,"
-        f" approve the plan {plan.digest}",
+        f" approve its plan: dataops approve {target} --plan {plan.digest}",
+        plan.digest,
     )
 
 
@@ -85,6 +91,7 @@ def unsafe(
         return Refusal(
             f"it would {_told(waits)}, and nobody approved that",
             f"dataops approve {target} --plan {plan.digest}, and deploy again",
+            plan.digest,
         )
     return None
 

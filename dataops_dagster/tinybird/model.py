@@ -121,10 +121,14 @@ class DeploymentPlan:
 
 @dataclass(frozen=True)
 class Refusal:
-    """No: the deployment does not happen as it stands; `hint` says what would change that."""
+    """No: the deployment does not happen as it stands; `hint` says what would change that.
+
+    `waits_for` is the digest of the plan whose approval would.
+    """
 
     reason: str
     hint: str
+    waits_for: str = ""
 
     def __str__(self) -> str:
         return f"{self.reason} (hint: {self.hint})"

@@ -84,13 +84,9 @@ def signed(plan: DeploymentPlan, host: str) -> DeploymentPlan:
     return dataclasses.replace(plan, digest=digest)
 
 
-def rows_of(plan: DeploymentPlan) -> list[tuple[str, str, str, str]]:
-    """Return rows of verb, kind, name and `destructive`, the destructive ones first."""
-    ordered = sorted(plan.operations, key=lambda o: (not o.is_destructive, o.verb.value, o.name))
-    return [
-        (o.verb.value, o.kind.value, o.name, "destructive" if o.is_destructive else "")
-        for o in ordered
-    ]
+def ordered(plan: DeploymentPlan) -> list[Operation]:
+    """Return the operations as people read them: the destructive ones first."""
+    return sorted(plan.operations, key=lambda o: (not o.is_destructive, o.verb.value, o.name))
 
 
 def summary(plan: DeploymentPlan) -> str:
