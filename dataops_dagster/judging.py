@@ -202,7 +202,7 @@ class Judge:
             return None
         rule = gate.approvals or Approvals()
         approved, _ = gate_decisions.approvers(
-            plan, approvals, rule, authors=self._authors(plan), now=self.now
+            plan.digest, approvals, rule, authors=self._authors(plan), now=self.now
         )
         return landing.hotfix_verdict(
             plan,

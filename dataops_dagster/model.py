@@ -62,11 +62,36 @@ class Failing:
 
 
 @dataclass(frozen=True)
+class Operation:
+    """One thing that a deployment does to one resource of a platform: a verb, a kind, a name."""
+
+    verb: str
+    kind: str
+    name: str
+    is_destructive: bool = False
+
+
+@dataclass(frozen=True)
+class Effects:
+    """What a deployment does to a platform; `digest` names exactly it, and can be approved.
+
+    `where` says in words to which of its workspaces, `problem` why it would not be done as it
+    stands, or why nobody could say.
+    """
+
+    where: str
+    digest: str = ""
+    operations: tuple[Operation, ...] = ()
+    problem: str = ""
+
+
+@dataclass(frozen=True)
 class Facts:
     """What a run told about itself beside its outcome, which none of it decides."""
 
     streams: tuple[Stream, ...] = ()
     failing: tuple[Failing, ...] = ()
+    effects: Effects | None = None
 
 
 @dataclass(frozen=True)

@@ -366,7 +366,7 @@ def test_every_setting_of_git_has_its_reason():
 def test_every_key_of_the_configuration_is_explained():
     told = first_cells("configuration.md")
     parts = config.schema()["$defs"]
-    for name in ("Workspace", "CommandStep", "MeltanoStep"):
+    for name in ("Workspace", "CommandStep", "MeltanoStep", "MeltanoCloudStep"):
         assert set(parts[name]["properties"]) <= told
     for name in ("Gate", "Merge"):
         assert {f"{name.lower()}.{key}" for key in parts[name]["properties"]} <= told
@@ -440,7 +440,10 @@ def test_every_metadata_key_is_explained():
 
 def test_every_module_is_in_the_architecture():
     package = ROOT / "dataops_dagster"
-    folders = (package, *(package / name for name in ("orchestration", "gate", "remotes")))
+    folders = (
+        package,
+        *(package / name for name in ("orchestration", "gate", "remotes", "meltano_cloud")),
+    )
     modules = [module for folder in folders for module in folder.glob("*.py")]
     told = {Path(word).name for word in first_cells("architecture.md")}
     assert {path.name for path in modules if path.name != "__init__.py"} <= told

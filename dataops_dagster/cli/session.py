@@ -14,21 +14,24 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from dataops_dagster import config
+from dataops_dagster import clock, config
 from dataops_dagster.cli import shown
 from dataops_dagster.errors import ConfigError, DataOpsError, Problem, ToolError
+from dataops_dagster.gate.decisions import approved_deployments
 from dataops_dagster.model import (
     Answer,
     Book,
     Conflicted,
     Considered,
     Decision,
+    Effects,
     Evidence,
     Raced,
     Rejected,
 )
 from dataops_dagster.plan import as_data
-from dataops_dagster.settings import Project, Workspace
+from dataops_dagster.settings import Approvals, Project, Workspace
+from dataops_dagster.settings_tinybird import Destructive
 
 SAID_NO = 1
 """The exit code when the answer is no; `errors` has the codes of what went wrong."""
@@ -74,6 +77,18 @@ class Session:
         problem = "stands in several projects" if found else f"is no {what}"
         names = ", ".join(f"{project.name}/{each.name}" for project, each in known)
         raise ConfigError.at(f"{argument} {name}", problem, f"name one of {names}")
+
+    def approved(self, project: Project, workspace: Workspace) -> frozenset[str]:
+        """Return the digests of the plans of deployments that people approve now.
+
+        Asks Dagster only about a workspace that asks for approvals.
+        """
+        asks = workspace.tinybird and workspace.tinybird.destructive is Destructive.APPROVE
+        if not asks or workspace.gate is None:
+            return frozenset()
+        rule = workspace.gate.approvals or Approvals()
+        decided = self.book.decisions(project.name, workspace.name)
+        return approved_deployments(decided, rule, now=clock.now())
 
     @property
     def book(self) -> Book:
@@ -151,10 +166,16 @@ def error_data(error: DataOpsError) -> dict[str, Any]:
     }
 
 
-def end(session: Session, answer: Considered | Answer) -> NoReturn:
-    """Show an answer and leave with its code: 0 for done, nothing to do and not yet."""
+def end(session: Session, answer: Considered | Answer, effects: Effects | None = None) -> NoReturn:
+    """Show an answer and leave with its code: 0 for done, nothing to do and not yet.
+
+    `effects` are those of the deployment that would follow.
+    """
     data = {"answer": type(answer).__name__, "message": shown.in_words(answer), **as_data(answer)}
-    session.show(data, *shown.tables(answer), escape(shown.in_words(answer)))
+    if effects:
+        data["deployment"] = as_data(effects)
+    tables = [*shown.tables(answer), *(shown.effects(effects) if effects else ())]
+    session.show(data, *tables, escape(shown.in_words(answer)))
     sys.exit(SAID_NO if isinstance(answer, Rejected | Conflicted | Raced) else 0)
 
 

@@ -14,6 +14,7 @@ from dataops_dagster.model import (
     Answer,
     Conflicted,
     Considered,
+    Effects,
     Held,
     NothingToDo,
     Plan,
@@ -61,6 +62,23 @@ def tables(answer: Considered | Answer) -> Iterator[Table | str]:
             yield from _plan_tables(answer.plan)
             yield f"equality: {answer.plan.equality.value}\nplan: {answer.plan.digest}"
         yield from _gate(answer.verdicts)
+
+
+def effects(found: Effects) -> Iterator[Table | str]:
+    """Yield what a deployment would do, or why nobody could say."""
+    where = f" to {found.where}" if found.where else ""
+    if found.operations:
+        rows = [
+            (o.verb, o.kind, o.name, "destructive" if o.is_destructive else "")
+            for o in found.operations
+        ]
+        yield table(("", "kind", "name", ""), rows, title=f"deploying it{where}")
+    elif found.digest:
+        yield f"deploying it{escape(where)}: no changes"
+    if found.digest:
+        yield f"deployment plan: {found.digest}"
+    if found.problem:
+        yield escape(f"deploying it{where}: {found.problem}")
 
 
 def _gate(verdicts: Sequence[Verdict]) -> Iterator[str]:

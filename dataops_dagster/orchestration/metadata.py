@@ -20,6 +20,7 @@ from dataops_dagster.model import (
     Commit,
     Conflicted,
     Considered,
+    Effects,
     Held,
     NothingToDo,
     Plan,
@@ -177,6 +178,23 @@ def of_release(release: Release) -> dict[str, Any]:
     }
 
 
+def of_effects(effects: Effects | None) -> dict[str, Any]:
+    """Return what a deployment does to a platform, as far as it says."""
+    if effects is None:
+        return {}
+    rows = (
+        (o.verb, o.kind, o.name, "destructive" if o.is_destructive else "")
+        for o in effects.operations
+    )
+    told = {
+        "dataops/platform_workspace": effects.where,
+        "dataops/deployment_plan": effects.digest,
+        "dataops/operations": table(("", "kind", "name", ""), rows) if effects.operations else "",
+        "dataops/deployment_problem": effects.problem,
+    }
+    return {key: value for key, value in told.items() if value}
+
+
 def of_result(result: Result) -> dict[str, Any]:
     """Return how long a program took, and what it told of itself."""
     told: dict[str, Any] = {"dataops/seconds": round(result.seconds, 3)}
@@ -185,6 +203,7 @@ def of_result(result: Result) -> dict[str, Any]:
         rows = ((s.extractor, s.name, "" if s.rows is None else str(s.rows)) for s in streams)
         told["dataops/rows"] = sum(stream.rows or 0 for stream in streams)
         told["dataops/streams"] = table(("extractor", "stream", "rows"), rows)
+    told |= of_effects(result.facts.effects)
     for failing in result.facts.failing[:1]:
         told["dataops/failed_plugin"] = failing.plugin
         told["dataops/exit_code"] = failing.exit_code

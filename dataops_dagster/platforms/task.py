@@ -7,12 +7,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 
 from dataops_dagster import process
 from dataops_dagster.errors import ConfigError
 from dataops_dagster.model import Facts, Outcome
-from dataops_dagster.settings import Step
+from dataops_dagster.settings import CommandStep, MeltanoStep, Project
 
 # Variables that people let through and that say nothing secret.
 _PUBLIC = frozenset(("HOME", "USER", "LANG", "LANGUAGE", "TZ", "PATH", "TMPDIR", "SHELL", "TERM"))
@@ -24,20 +25,36 @@ LOGGED_LINES = 5000
 """A run's log is kept in Dagster's database, line by line; a flood is cut, its end is kept."""
 
 
+class Purpose(str, Enum):
+    """What a step is executed for."""
+
+    RUN = "run"
+    DEPLOY = "deploy"
+
+
 @dataclass(frozen=True)
 class Task:
     """One execution: which workspace, at which commit, in which environment, for which run.
 
     `folder` is private to the task and holds `files` (the commit's content), and a `home`.
+    `settings` are those of the whole project. `approved` are the digests of plans of deployments
+    that people approved.
     """
 
-    project: str
+    settings: Project
     workspace: str
     environment: str
     commit: str
     tree: str
     run_id: str
     folder: Path
+    purpose: Purpose = Purpose.RUN
+    approved: frozenset[str] = frozenset()
+
+    @property
+    def project(self) -> str:
+        """The project's name."""
+        return self.settings.name
 
     @property
     def files(self) -> Path:
@@ -52,12 +69,16 @@ class Task:
 
 @dataclass(frozen=True)
 class Result:
-    """Whether the program succeeded, what was run, in few words how it ended, and how long it took."""
+    """Whether the program succeeded, what was run, in few words how it ended, and how long it took.
+
+    One that `waits_for` the approval of a plan, by its digest, did not succeed and did not fail.
+    """
 
     outcome: Outcome
     ran: str
     detail: str
     seconds: float = 0.0
+    waits_for: str = ""
     facts: Facts = field(default_factory=Facts)
 
     @property
@@ -68,7 +89,7 @@ class Result:
 
 def run_program(
     arguments: Sequence[str],
-    step: Step,
+    step: CommandStep | MeltanoStep,
     task: Task,
     on_line: Callable[[str], None],
     *,
@@ -107,7 +128,7 @@ def run_program(
         },
     )
     secrets = [*secrets_of(step), *hidden]
-    log = _Log(on_line)
+    log = Log(on_line)
 
     def note(line: str) -> None:
         # What is readable only now, such as a decoded string, was not looked at for secrets yet.
@@ -138,12 +159,12 @@ def run_program(
     return Result(outcome, ran, detail, seconds=time.monotonic() - begin)
 
 
-def secrets_of(step: Step) -> list[str]:
+def secrets_of(step: CommandStep | MeltanoStep) -> list[str]:
     """Return the values of variables that nobody may read."""
     return [os.environ[n] for n in step.variables if n not in _PUBLIC and n in os.environ]
 
 
-class _Log:
+class Log:
     """Hands lines on until there are too many, and keeps the last of them."""
 
     def __init__(self, on_line: Callable[[str], None]) -> None:
@@ -152,6 +173,7 @@ class _Log:
         self.lines = 0
 
     def add(self, line: str) -> None:
+        """Hand on a line, unless it is blank."""
         if not line.strip():
             return
         self.last.append(line.strip()[:_DETAIL_CHARACTERS])
@@ -162,6 +184,7 @@ class _Log:
             self.on_line(f"… more than {LOGGED_LINES} lines; only the last are told below")
 
     def close(self) -> None:
+        """Hand on the last lines of a flood."""
         if self.lines > LOGGED_LINES:
             for line in self.last:
                 self.on_line(line)
