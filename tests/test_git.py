@@ -608,6 +608,18 @@ def test_a_cache_with_a_broken_head_heals(upstream, store, tmp_path, content):
     assert again.commit(upstream.head).subject == "First"
 
 
+def test_a_commit_that_a_disk_lost_is_fetched_again_for_another_branch(upstream, store):
+    store.fetch(access(upstream), "main", upstream.head)
+    git(upstream.bare, "branch", "other")
+    store.bring(access(upstream), "other", upstream.head)
+    lost = upstream.commit({"a.txt": "new\n"})
+    store.fetch(access(upstream), "main", lost)
+    git(upstream.bare, "branch", "--force", "other", lost)
+    (store.folder / "objects" / lost[:2] / lost[2:]).unlink()
+    store.fetch(access(upstream), "other", lost)
+    assert store.commit(lost).id == lost
+
+
 def test_a_stale_lock_of_a_killed_git_heals(upstream, store):
     store.fetch(access(upstream), "main", upstream.head)
     (ref,) = (store.folder / "refs" / "heads" / "dataops").iterdir()
