@@ -166,6 +166,14 @@ class Objects(ABC):
         self.git("rev-list", "--count", one, other)
         return []
 
+    def bases_of(self, news: News, base: str) -> list[str]:
+        """Return the merge bases of `base` and the tip of what is new to it."""
+        begins = {parent for commit in news.commits for parent in commit.parents}
+        begins -= {commit.id for commit in news.commits}
+        if news.count == len(news.commits) and len(begins) <= 1:
+            return list(begins)  # all that the two share lies behind it
+        return self.merge_bases(base, news.commits[0].id)
+
     def changes(self, before: str | None, after: str, *paths: str) -> tuple[Change, ...]:
         """Compare two trees (None is the empty one), path by path, without rename detection.
 
