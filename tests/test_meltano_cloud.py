@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import traceback
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -19,6 +20,7 @@ from dataops_dagster.meltano_cloud.login import TokenLogin
 from dataops_dagster.meltano_cloud.model import job_of, workspace_of
 from dataops_dagster.model import Outcome
 from dataops_dagster.platforms import Result
+from dataops_dagster.platforms import meltano_cloud as platform
 from tests import meltano_cloud as standin
 from tests.conftest import SHOP, Shop
 from tests.dagster_shop import DagsterShop
@@ -143,6 +145,19 @@ def test_a_job_that_cannot_be_stopped_is_said_to_be_left(running_shop, cloud):
     cloud.fails(says(409, "it is not running"), "PUT /jobs")
     result, _ = deploy(configured(running_shop, cloud, deadline="1s"))
     assert "could not be stopped at its deadline" in result.detail
+
+
+def test_a_deployment_that_somebody_cancels_is_stopped(api, cloud):
+    id_ = cloud.add(NAME, "")
+    cloud.course = Course(lines=("one", "two", "three"), looks=10**6)
+
+    def cancel(line: str) -> None:
+        if line == "one":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        platform.deploy(api, api.workspace(id_), deadline=timedelta(minutes=1), on_line=cancel)
+    assert [job["status"] for job in cloud.state.jobs.values()] == ["STOPPED"]
 
 
 def test_a_platform_that_deployed_another_commit_is_no_success(deployed, cloud):
