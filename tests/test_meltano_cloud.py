@@ -351,6 +351,20 @@ def test_a_list_that_comes_in_pages_is_read_whole_and_one_that_repeats_itself_en
     assert len(cloud.requests) == 3
 
 
+@pytest.mark.parametrize("links", ["7", "null", "[]", '"next"', '{"next": null}'])
+def test_links_that_are_none_end_a_list(api, cloud, links):
+    cloud.fails(standin.replies(f'{{"_links": {links}}}'.encode()))
+    assert api.workspaces() == []
+
+
+def test_a_log_that_has_no_end_is_not_read_for_ever(deployed, cloud, monkeypatch):
+    monkeypatch.setattr(following, "_LAST_READS_SECONDS", 0.2)
+    cloud.fails(standin.replies(b"again\n", "text/plain"), "GET /jobs/.*/logs")
+    result, lines = deploy(deployed)
+    assert result.passed
+    assert lines[1:3] == ["again", "again"]
+
+
 def test_a_server_that_fails_twice_is_asked_a_third_time(api, cloud):
     cloud.fails(says(500, "oops"), "GET", times=2)
     assert api.workspaces() == []
@@ -434,6 +448,7 @@ def test_a_server_that_hangs_up_is_worth_another_try(api, cloud):
         b"null",
         b'{"_embedded": 1}',
         b'{"_embedded": {"workspaces": {}}}',
+        b'{"_embedded": {"workspaces": 7}, "_links": 7}',
     ],
 )
 def test_an_answer_that_is_not_the_apis_is_an_error(api, cloud, content):
