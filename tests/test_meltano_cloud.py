@@ -458,7 +458,16 @@ def test_an_answer_that_is_not_the_apis_is_an_error(api, cloud, content):
 
 
 @pytest.mark.parametrize(
-    "told", [{}, {"id": "../../profiles"}, {"id": 7}, {"id": "a", "status": None}, [], None, "x"]
+    "told",
+    [
+        {},
+        {"id": "../../profiles", "status": "QUEUED"},
+        {"id": 7, "status": "QUEUED"},
+        {"id": "a", "status": None},
+        [],
+        None,
+        "x",
+    ],
 )
 def test_a_job_that_is_none_is_not_taken_for_one(told):
     assert job_of(told) is None
