@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -141,6 +144,19 @@ def test_a_token_for_an_endpoint_reads_that_endpoint_only(stand_in, staging):
     made = ask(stand_in.url, "POST", "/v0/tokens", staging.token, name="app", scope=scope).json
     assert ask(stand_in.url, "GET", "/v0/pipes/busiest_stations.json", made["token"]).status == 200
     assert ask(stand_in.url, "GET", "/v0/pipes/long_rides.json", made["token"]).status == 403
+
+
+def test_a_token_that_a_datafile_names_is_made_and_kept(stand_in, staging):
+    stand_in.answer("busiest_stations", [])
+    files = project_files()
+    for name in ("busiest_stations", "long_rides"):
+        key = f"endpoints/{name}.pipe"
+        files[key] = f'TOKEN "read_token" READ\n\n{files[key]}'
+        deploy(stand_in, staging, files)
+        look(stand_in, staging)
+    told = ask(stand_in.url, "GET", "/v0/tokens/read_token", staging.token).json
+    assert [s["resource"] for s in told["scopes"]] == ["busiest_stations", "long_rides"]
+    assert ask(stand_in.url, "GET", "/v0/pipes/busiest_stations.json", told["token"]).status == 200
 
 
 # --- forward ------------------------------------------------------------------------------------
@@ -591,6 +607,26 @@ def test_pipes_that_read_each_other_are_refused(stand_in):
     }
     told = deploy(stand_in, made, files).json
     assert "read each other" in told["deployment"]["errors"][0]["error"]
+
+
+def test_it_is_served_by_hand_until_it_is_interrupted():
+    module = "dataops_dagster.testing.tinybird"
+    running = subprocess.Popen(
+        [sys.executable, "-m", module, "classic"], stdout=subprocess.PIPE, text=True
+    )
+    lines = [running.stdout.readline() for _ in range(5)]
+    told = dict(line.removeprefix("export ").strip().split("=", 1) for line in lines)
+    reply = ask(told["TB_HOST"], "GET", "/v0/workspace", told["TB_TOKEN"])
+    running.send_signal(signal.SIGINT)
+    assert running.communicate()[0] == ""
+    assert running.returncode == 0
+    assert reply.json["name"] == "staging_acme"
+    wrong = [sys.executable, "-m", module, "modern"]
+    refused = subprocess.run(wrong, capture_output=True, text=True, check=False)
+    assert (refused.returncode, refused.stderr) == (
+        1,
+        "modern is no dialect: use classic or forward\n",
+    )
 
 
 # --- what was asked -----------------------------------------------------------------------------
