@@ -62,20 +62,23 @@ def remove(account: Account, workspace: Workspace, name: str) -> None:
     workspace.ids.pop(name, None)
     if isinstance(gone, Datasource):
         account.engine.drop(workspace.table(name))
-        for other in account.mains():
+        for other in account.workspaces.values():
             other.shared.pop(f"{workspace.name}.{name}", None)
     elif gone.type == "materialized":
         account.engine.unmaterialize(workspace.space, name)
 
 
 def share(account: Account, workspace: Workspace, datasource: Datasource) -> None:
-    """Let exactly the workspaces that the data source names read it; branches share nothing."""
+    """Let exactly the workspaces that the data source names read it, and their branches.
+
+    A branch shares nothing.
+    """
     if workspace.main:
         return
     full = f"{workspace.name}.{datasource.name}"
-    for other in account.mains():
+    for other in account.workspaces.values():
         other.shared.pop(full, None)
-        if other.name in datasource.shared_with:
+        if account.workspaces[other.main or other.id].name in datasource.shared_with:
             other.shared[full] = workspace.id
 
 
