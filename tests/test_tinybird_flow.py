@@ -180,7 +180,8 @@ def test_one_project_serves_two_workspaces_with_rows_of_their_own(world: World):
 @BOTH
 def test_an_endpoint_answers_and_the_projects_test_passes_and_can_fail(world: World):
     staging = world.create("staging_acme")
-    token = world.serve(staging) and world.token(staging)
+    assert world.serve(staging).returncode == 0
+    token = world.token(staging)
     world.seed(token)
     data = world.tb(
         token, *world.cloud, "endpoint" if world.cloud else "pipe", "data", "busiest_stations"
