@@ -68,10 +68,23 @@ def at_head(project: Project, workspace: Workspace, *, store: Store) -> Reading:
 
 def of_tree(tree: str, access: Access, store: Store) -> Reading | None:
     """Read the Meltano project that a tree is; None if it is none."""
-    # What reads YAML 1.2 takes time to import, and most promotions need none of it.
-    from dataops_dagster.meltano.gathering import gather
+    found = _read.get(tree)
+    if found is None:
+        # What reads YAML 1.2 takes time to import, and most promotions need none of it.
+        from dataops_dagster.meltano.gathering import gather
 
-    return gather(TreeFiles(tree, access, store)) if store.entry(tree, MANIFEST) else None
+        found = gather(TreeFiles(tree, access, store)) if store.entry(tree, MANIFEST) else None
+        if len(_read) > _MOST:
+            _read.clear()
+        if found:
+            _read[tree] = found
+    return found
+
+
+_read: dict[str, Reading] = {}
+"""The projects of trees, which never change, in this process: a gate that waits asks again and again."""
+
+_MOST = 8
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,7 @@ def _differences(one: Side, other: Side, plugin: str | None) -> Iterator[Setting
             continue
         told = told_apart(own, their, secret=OTHER_SECRET)
         yield SettingDifference(
-            key[0], brief(key[1]), told[0], brief(own_layer), told[1], brief(their_layer)
+            brief(key[0]), brief(key[1]), told[0], brief(own_layer), told[1], brief(their_layer)
         )
 
 
@@ -101,7 +101,7 @@ def tables(found: Comparison) -> list[Table]:
 def listing(side: Side, plugin: str | None = None) -> list[tuple[str, str, str, str, str]]:
     """Return rows of plug-in, setting, value, layer and place of all that is set on a side."""
     return [
-        (name, brief(setting), shown(told), brief(layer), _where(told))
+        (brief(name), brief(setting), shown(told), brief(layer), _where(told))
         for (name, setting), (told, layer) in sorted(side.settings(plugin).items())
     ]
 
