@@ -20,7 +20,7 @@ from dataops_dagster.meltano.files import GivenFiles
 from dataops_dagster.meltano.gathering import gather
 from dataops_dagster.meltano.redaction import HIDDEN
 from tests.conftest import NOW
-from tests.meltano_projects import SEED, SHOP, edited, read
+from tests.meltano_examples import SEED, SHOP, edited, read
 from tests.test_meltano_schedules import utc
 
 NIGHTLY = '- {name: nightly, interval: "0 3 * * *", job: load}\n'

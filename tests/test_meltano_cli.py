@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Shop
-from tests.meltano_projects import SEED, SHOP, edited
+from tests.meltano_examples import SEED, SHOP, edited
 from tests.test_cli import configured, dataops  # noqa: F401  # a fixture
 
 pytestmark = pytest.mark.usefixtures("configured")

@@ -8,7 +8,7 @@ import pytest
 
 from dataops_dagster.meltano import lint
 from dataops_dagster.meltano.lint import RULES, Severity
-from tests.meltano_projects import SEED, SHOP, edited, read
+from tests.meltano_examples import SEED, SHOP, edited, read
 
 SET = {"TAP_X_PASSWORD"}
 

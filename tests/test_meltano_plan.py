@@ -13,7 +13,7 @@ from dataops_dagster.model import Ready
 from dataops_dagster.orchestration import metadata
 from tests.conftest import Shop
 from tests.gates import configured, gated, held, landed, planned, release, roll_back, stage
-from tests.meltano_projects import SEED, SHOP, edited
+from tests.meltano_examples import SEED, SHOP, edited
 from tests.repositories import git
 
 BROKEN = edited(("[tap-x target-y]", "[tap-x target-z]"))

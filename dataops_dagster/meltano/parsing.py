@@ -22,6 +22,7 @@ from ruamel.yaml.events import (
     SequenceStartEvent,
 )
 from ruamel.yaml.nodes import ScalarNode
+from ruamel.yaml.reader import ReaderError
 from ruamel.yaml.scalarbool import ScalarBoolean
 
 from dataops_dagster.meltano.model import Place, Unreadable
@@ -32,6 +33,7 @@ NODES = 200_000
 """How many values a file may have; what aliases repeat counts each time."""
 
 _LONGEST = 200
+_PROBLEMS = 100
 _MERGE = "tag:yaml.org,2002:merge"
 _PLAIN = {f"tag:yaml.org,2002:{name}" for name in ("int", "float", "bool", "null", "timestamp")}
 _CONTAINERS = {None, "!", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"}
@@ -186,7 +188,8 @@ class _Reader:
 
     def refuse(self, line: int, reason: str) -> Refused:
         problem = Unreadable(Place(self.path, line), one_line(reason)[:_LONGEST])
-        self.problems.append(problem)
+        if len(self.problems) < _PROBLEMS:
+            self.problems.append(problem)
         return Refused(problem)
 
     def _text(self, data: bytes) -> str:
@@ -206,6 +209,9 @@ class _Reader:
             raise _Stopped(
                 mark.line + 1 if mark else 1, f"this is no YAML: {problem.problem}"
             ) from None
+        except ReaderError as problem:
+            line = text.count("\n", 0, problem.position) + 1
+            raise _Stopped(line, "this is no YAML: it has a control character") from None
         except Exception as problem:  # noqa: BLE001  # the parser raises many kinds for odd bytes
             raise _Stopped(1, f"this is no YAML: {type(problem).__name__}") from None
 
@@ -261,7 +267,8 @@ class _Reader:
         try:
             return _plain(self.yaml.constructor.construct_object(node))
         except Exception as problem:  # noqa: BLE001  # impossible dates and numbers, in many kinds
-            raise _Stopped(line, f"{event.value!r} is no value: {type(problem).__name__}") from None
+            kind = str(tag).rpartition(":")[2]
+            raise _Stopped(line, f"this is no {kind}: {type(problem).__name__}") from None
 
     def _add(
         self, value: Any, size: int, line: int, anchor: str | None = None, *, is_merge: bool = False
