@@ -50,6 +50,13 @@ def test_a_plan_of_a_pipeline_file_alone_tells_when_it_runs(project: Shop):
     assert (timer.name, str(timer.first)) == ("load", "2026-11-22 07:00:00+00:00")
 
 
+def test_a_project_that_goes_stops_what_it_ran(project: Shop):
+    stage(project, {"meltano.yml": None})
+    found = planned(project).configuration
+    assert found
+    assert [(timer.name, timer.what) for timer in found.timers] == [("nightly", "stops")]
+
+
 def test_what_a_plan_says_of_the_configuration_is_not_in_its_digest(project: Shop):
     stage(project, {"meltano.yml": edited(("1.0", "1.1"))})
     made = planned(project)
