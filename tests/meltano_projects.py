@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import json
 
 import yaml
@@ -23,7 +23,7 @@ KINDS = (
 texts = st.sampled_from(TEXTS)
 plain = st.one_of(
     texts, texts, texts, st.none(), st.booleans(), st.integers(-3, 30), st.sampled_from([1.5, 2.0]),
-    st.just(datetime.date(2024, 1, 2)),
+    st.just(dt.date(2024, 1, 2)),
 )  # fmt: skip
 values = st.recursive(
     plain,
