@@ -54,7 +54,7 @@ def _answer(arguments):
             cli(arguments, obj={"project": None}, standalone_mode=False)
         except SystemExit as ended:
             code = ended.code or 0
-        except BaseException as problem:
+        except BaseException as problem:  # noqa: BLE001  # every kind is an answer
             code, errors = 1, f"{type(problem).__name__}: {problem}"
     return [code, out.getvalue(), errors]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import json
 
 import yaml
@@ -23,7 +23,7 @@ KINDS = (
 texts = st.sampled_from(TEXTS)
 plain = st.one_of(
     texts, texts, texts, st.none(), st.booleans(), st.integers(-3, 30), st.sampled_from([1.5, 2.0]),
-    st.just(datetime.date(2024, 1, 2)),
+    st.just(dt.date(2024, 1, 2)),
 )  # fmt: skip
 values = st.recursive(
     plain,
@@ -162,7 +162,7 @@ contents = tables(
 
 @st.composite
 def projects(draw):
-    """A project's files by their paths, the variables of a process, and those of `.env`."""
+    """A project's files by their paths, and the variables of a process."""
     files = {"meltano.yml": _yaml(draw(contents))}
     if draw(st.integers(0, 15)) == 0:
         files["more.yml"] = _yaml(draw(contents))
@@ -171,7 +171,10 @@ def projects(draw):
         files[f"plugins/extractors/tap-locked--{name}.lock"] = json.dumps(
             draw(locks), indent=2, default=str
         )
-    return files, draw(processes), draw(optional(processes, 2))
+    dotenv = draw(optional(processes, 2))
+    if dotenv is not ...:
+        files[".env"] = "".join(f"{name}='{value}'\n" for name, value in dotenv.items())
+    return files, draw(processes)
 
 
 def _yaml(content):

@@ -5,6 +5,7 @@ What cannot be taken in is named, and the rest of the file is kept where it can 
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from ruamel.yaml.events import (
 from ruamel.yaml.nodes import ScalarNode
 from ruamel.yaml.reader import ReaderError
 from ruamel.yaml.scalarbool import ScalarBoolean
+from ruamel.yaml.timestamp import TimeStamp
 
 from dataops_dagster.meltano.model import Place, Unreadable
 from dataops_dagster.text import one_line
@@ -108,6 +110,25 @@ def read_json(path: str, data: bytes) -> Read:
         reason = one_line(f"this is no JSON: {problem}")[:_LONGEST]
         return Read(None, [Unreadable(Place(path, line), reason)], is_broken=True)
     return Read(_placed(value, start))
+
+
+def copied(value: Any) -> Any:
+    """Copy a value the way Meltano copies a `config:`: moments lose their zone and microseconds."""
+    match value:
+        case Table():
+            table = Table(value.place)
+            table.update({key: copied(item) for key, item in value.items()})
+            table.places = value.places
+            return table
+        case Rows():
+            rows = Rows(value.place)
+            rows.extend(copied(item) for item in value)
+            rows.places = value.places
+            return rows
+        case TimeStamp():
+            return copy.deepcopy(value)
+        case _:
+            return value
 
 
 def contains_refused(value: Any) -> Refused | None:
@@ -242,6 +263,7 @@ class _Reader:
         if anchor in self.anchors:
             return self.anchors[anchor]
         if anchor in self.opened:
+            self.is_broken = True
             return self.refuse(line, f"the alias *{anchor} stands inside its own anchor"), 1
         raise _Stopped(line, f"no anchor &{anchor} stands before this alias")
 
@@ -259,7 +281,8 @@ class _Reader:
 
     def _constructed(self, tag: Any, event: Any, line: int) -> Any:
         if str(tag) in {"tag:yaml.org,2002:str", _MERGE}:
-            return str(event.value)
+            # The scanner marks with \a where it folded a line.
+            return event.value.replace("\a", "") if event.style == ">" else str(event.value)
         node = ScalarNode(
             tag, event.value, event.start_mark, event.end_mark, style=event.style,
             anchor=event.anchor,

@@ -12,7 +12,7 @@ from dataops_dagster.meltano.casting import Uncastable, finish
 from dataops_dagster.meltano.definitions import Definition, undeclared
 from dataops_dagster.meltano.entries import Base, Entry
 from dataops_dagster.meltano.expanding import Unexpandable, expand, names
-from dataops_dagster.meltano.level import Answer, Conflict, Env, Level, variable_name
+from dataops_dagster.meltano.level import Answer, Conflict, Env, Flat, Level, variable_name
 from dataops_dagster.meltano.lineage import Parent, namespace_of, variant_of
 from dataops_dagster.meltano.model import Configuration, Plugin, Setting, Shape
 from dataops_dagster.meltano.nesting import Unnestable, flatten
@@ -166,7 +166,7 @@ def _one_level(
         label=entry.label,
         definitions=definitions,
         env=_env(world, entry, above, parent),
-        base=flatten(_together(entry.config, entry.extras)),
+        base=_flat(entry.config, entry.extras),
         prefixes=tuple(dict.fromkeys(own)),
         expansion=world.expansion,
         environment=None if written is None else flatten(written),
@@ -183,18 +183,24 @@ def _definitions(
     new = {definition.name for definition in entry.settings}
     kept = [definition for definition in settings if definition.name not in new]
     kept += entry.settings
-    kept += undeclared(kept, _map(entry.config, "config", entry), entry.label)
+    if isinstance(entry.config, Table):
+        kept += undeclared(kept, entry.config, entry.label)
+    else:
+        kept = settings  # then Meltano falls back to what is inherited, and reads no value
     return kept, [*extras, *undeclared(extras, entry.extras, entry.label)]
+
+
+def _flat(config: Any, extras: Table) -> Flat | None:
+    return flatten(_together(config, extras)) if isinstance(config, Table) else None
 
 
 def _together(config: Any, extras: Table) -> Table:
     """Return a configuration and the extras beside it as one."""
     table = Table(extras.place)
-    if config:
-        if not isinstance(config, Table):
-            raise Conflict("config is no mapping")
-        table.update(config)
-        table.places |= config.places
+    if not isinstance(config, Table):
+        raise Conflict("config in the environment is no mapping")
+    table.update(config)
+    table.places |= config.places
     table.update(extras)
     table.places |= extras.places
     return table
