@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from datetime import datetime
-from functools import cached_property
 
+from dataops_dagster.committed import CommittedFiles
 from dataops_dagster.errors import ConfigError
 from dataops_dagster.git import Access
 from dataops_dagster.heads import look_up
 from dataops_dagster.meltano import changes
-from dataops_dagster.meltano.files import LARGEST, Kind
-from dataops_dagster.meltano.reading import MANIFEST, Reading
+from dataops_dagster.meltano.reading import EMPTY, MANIFEST, Reading
 from dataops_dagster.model import Change, Plan
-from dataops_dagster.objects import Entry, shown
 from dataops_dagster.settings import Project, Workspace
 from dataops_dagster.store import Store
 
@@ -31,9 +28,9 @@ def described(plan: Plan, project: Project, *, store: Store, now: datetime) -> P
         return plan
     target = project.workspaces[plan.target]
     before, after = both(plan, project, store=store)
-    if after is None:
+    if before is None and after is None:
         return plan
-    found = changes.changes(before, after, target.environment, now=now)
+    found = changes.changes(before, after or EMPTY, target.environment, now=now)
     return dataclasses.replace(plan, configuration=found)
 
 
@@ -41,7 +38,8 @@ def both(plan: Plan, project: Project, *, store: Store) -> tuple[Reading | None,
     """Read the Meltano project that a plan's target is, and the one it would be."""
     access = Access.of(project, project.workspaces[plan.target])
     after = of_tree(plan.tree, access, store)
-    if after is None or plan.base is None:
+    is_gone = after is None and any(change.path == MANIFEST for change in plan.changes)
+    if plan.base is None or not (after or is_gone):
         return None, after
     return of_tree(store.commit(plan.base).tree, access, store), after
 
@@ -68,38 +66,20 @@ def at_head(project: Project, workspace: Workspace, *, store: Store) -> Reading:
 
 def of_tree(tree: str, access: Access, store: Store) -> Reading | None:
     """Read the Meltano project that a tree is; None if it is none."""
-    # What reads YAML 1.2 takes time to import, and most promotions need none of it.
-    from dataops_dagster.meltano.gathering import gather
+    found = _read.get(tree)
+    if found is None:
+        # What reads YAML 1.2 takes time to import, and most promotions need none of it.
+        from dataops_dagster.meltano.gathering import gather
 
-    return gather(TreeFiles(tree, access, store)) if store.entry(tree, MANIFEST) else None
-
-
-@dataclass(frozen=True)
-class TreeFiles:
-    """The files of a tree, read from the store; `access` is where a partial one may ask."""
-
-    tree: str
-    access: Access
-    store: Store
-
-    def kinds(self) -> Mapping[str, Kind]:
-        """Return what stands at every path, folders left out."""
-        return {
-            path: Kind.FILE if e.is_file else Kind.LINK if e.mode == _LINK else Kind.OTHER
-            for path, e in self._entries.items()
-        }
-
-    def contents(self, paths: Sequence[str]) -> Mapping[str, bytes]:
-        """Read files, all at once; leaves out what is larger than `LARGEST`."""
-        ids = {path: self._entries[path].id for path in paths}
-        read = self.store.contents(set(ids.values()), largest=LARGEST, access=self.access)
-        data = dict(read)
-        return {path: data[id_] for path, id_ in ids.items() if id_ in data}
-
-    @cached_property
-    def _entries(self) -> Mapping[str, Entry]:
-        found = self.store.differences(None, self.tree)
-        return {shown(each.path): each.after for each in found if each.after}
+        found = gather(CommittedFiles(store, tree, access)) if store.entry(tree, MANIFEST) else None
+        if len(_read) > _MOST:
+            _read.clear()
+        if found:
+            _read[tree] = found
+    return found
 
 
-_LINK = "120000"
+_read: dict[str, Reading] = {}
+"""The projects of trees, which never change, in this process: a gate that waits asks again and again."""
+
+_MOST = 8

@@ -10,8 +10,8 @@ import pytest
 from dataops_dagster.orchestration import naming
 from tests.conftest import SHOP, make_shop
 from tests.dagster_shop import DagsterShop
-from tests.meltano_projects import SEED, edited
-from tests.meltano_projects import SHOP as WELL_FORMED
+from tests.meltano_examples import SEED, edited
+from tests.meltano_examples import SHOP as WELL_FORMED
 
 PROJECT = SHOP.replace("command, command: [sh, run.sh]", "meltano, run: [load]").replace(
     "environment: staging}", "environment: staging, lint: {ignore: [likely-secret]}}"

@@ -16,9 +16,11 @@ from dataops_dagster.configuration import (
     tables,
 )
 from dataops_dagster.meltano.changes import CHANGED_SECRET, changes
+from dataops_dagster.meltano.files import GivenFiles
+from dataops_dagster.meltano.gathering import gather
 from dataops_dagster.meltano.redaction import HIDDEN
 from tests.conftest import NOW
-from tests.meltano_projects import SEED, SHOP, edited, read
+from tests.meltano_examples import SEED, SHOP, edited, read
 from tests.test_meltano_schedules import utc
 
 NIGHTLY = '- {name: nightly, interval: "0 3 * * *", job: load}\n'
@@ -277,10 +279,40 @@ def test_a_suffix_makes_every_load_begin_anew():
     found = changed(("- name: prod\n", "- name: prod\n  state_id_suffix: v2\n"))
     assert found.state == (
         StateChange(
-            "prod:tap-x-to-target-y", "state id", "in use", "", "no job goes on with this state"
+            "prod:tap-x-to-target-y:v2", "state id", "", "tap-x target-y", "loads begin anew"
         ),
-        StateChange("prod:tap-x-to-target-y:v2", "state id", "", "in use", "loads begin anew"),
+        StateChange(
+            "prod:tap-x-to-target-y",
+            "state id",
+            "tap-x target-y",
+            "",
+            "nothing goes on with this state",
+        ),
     )
+
+
+def test_a_schedule_that_loads_something_else_under_its_name_goes_on_with_a_foreign_state():
+    old = "job: load}"
+    text = edited((old, "extractor: tap-x, loader: target-y, transform: skip}"))
+    second = "  loaders:\n  - {name: target-z, namespace: target_z}\n"
+    text = edited(("  loaders:\n", second), text=text)
+    (told,) = changed(("loader: target-y", "loader: target-z"), text=text).state
+    assert (told.subject, told.old, told.new) == ("nightly", "tap-x target-y", "tap-x target-z")
+    assert told.why == "it goes on with the state of other plug-ins"
+
+
+def test_a_lock_file_that_changes_pins_its_plugin_anew():
+    project = {"meltano.yml": SEED}
+    lock = '{"plugin_type": "extractors", "name": "tap-auth0", "namespace": "tap_auth0", "label": "%s"}'
+    readings = [
+        gather(GivenFiles({**project, "plugins/extractors/tap-auth0--default.lock": lock % label}))
+        for label in "ab"
+    ]
+    found = changes(*readings, "prod", now=NOW)
+    (part,) = found.parts
+    assert part.name == "extractors tap-auth0"
+    assert part.old != part.new
+    assert "plugins/extractors/tap-auth0--default.lock (" in part.new
 
 
 def test_what_cannot_be_read_is_told_beside_what_can():

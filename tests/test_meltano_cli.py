@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Shop
-from tests.meltano_projects import SEED, SHOP, edited
+from tests.meltano_examples import SEED, SHOP, edited
 from tests.test_cli import configured, dataops  # noqa: F401  # a fixture
 
 pytestmark = pytest.mark.usefixtures("configured")
@@ -70,7 +70,9 @@ def test_a_difference_is_a_page_that_needs_nothing_else(project: Shop, tmp_path:
 def test_plugins_and_jobs_that_only_one_has_are_told(project: Shop):
     project.prod.commit({"meltano.yml": SHOP})
     done = dataops("config", "diff", "staging", "prod", "--json")
-    assert {part["name"] for part in done.json["parts"]} >= {"extractors tap-x", "load"}
+    assert {part["name"] for part in done.json["parts"]} >= {"extractors tap-x", "load", "nightly"}
+    (nightly,) = [part for part in done.json["parts"] if part["name"] == "nightly"]
+    assert (nightly["old"], nightly["new"]) == ("", "0 3 * * *: load")
 
 
 def test_everything_that_is_set_is_listed_with_its_layer_and_its_place(project: Shop):

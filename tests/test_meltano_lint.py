@@ -8,7 +8,7 @@ import pytest
 
 from dataops_dagster.meltano import lint
 from dataops_dagster.meltano.lint import RULES, Severity
-from tests.meltano_projects import SEED, SHOP, edited, read
+from tests.meltano_examples import SEED, SHOP, edited, read
 
 SET = {"TAP_X_PASSWORD"}
 
@@ -66,6 +66,19 @@ PROD_ENTRY = "      - {name: tap-x, config: {host: prod.example.com}}\n"
             ("- name: prod", "- name: production"),
             "project_id",
             "defined: staging, production",
+        ),
+        ("job-plugin", ("job: load}", "job: other}"), "nightly", "schedule nightly needs other"),
+        (
+            "clear-secret",
+            ("tap-x==1.0", "git+https://s3cret@example.com/tap-x"),
+            "name: tap-x",
+            "tap-x: there is a login in its pip_url",
+        ),
+        (
+            "clear-secret",
+            ("- name: prod\n", "- name: prod\n  env: {AWS_SECRET_ACCESS_KEY: hunter2}\n"),
+            "name: prod",
+            "env of prod AWS_SECRET_ACCESS_KEY",
         ),
         ("job-plugin", ("[tap-x target-y]", "[tap-x target-z]"), "name: load", "needs target-z"),
         (
@@ -153,6 +166,8 @@ def test_each_rule_finds_what_it_is_for_and_can_be_ignored(rule, pair, line, par
             "shared-credential",
             [("jobs:", "# the same variable has another value elsewhere\njobs:")],
         ),
+        ("clear-secret", [("tap-x==1.0", "git+ssh://git@example.com/tap-x")]),
+        ("clear-secret", [("tap-x==1.0", "git+https://${TOKEN}@example.com/tap-x")]),
         ("null-override", [("value: 10", "value: null")]),
         ("clash", [(OVERRIDE, "{host: prod.example.com, more: {}}")]),
         ("job-plugin", [("[tap-x target-y]", "['tap-x:test', tap-x target-y]")]),

@@ -13,7 +13,7 @@ from dataops_dagster.model import Ready
 from dataops_dagster.orchestration import metadata
 from tests.conftest import Shop
 from tests.gates import configured, gated, held, landed, planned, release, roll_back, stage
-from tests.meltano_projects import SEED, SHOP, edited
+from tests.meltano_examples import SEED, SHOP, edited
 from tests.repositories import git
 
 BROKEN = edited(("[tap-x target-y]", "[tap-x target-z]"))
@@ -48,6 +48,13 @@ def test_a_plan_of_a_pipeline_file_alone_tells_when_it_runs(project: Shop):
     assert found
     (timer,) = found.timers
     assert (timer.name, str(timer.first)) == ("load", "2026-11-22 07:00:00+00:00")
+
+
+def test_a_project_that_goes_stops_what_it_ran(project: Shop):
+    stage(project, {"meltano.yml": None})
+    found = planned(project).configuration
+    assert found
+    assert [(timer.name, timer.what) for timer in found.timers] == [("nightly", "stops")]
 
 
 def test_what_a_plan_says_of_the_configuration_is_not_in_its_digest(project: Shop):

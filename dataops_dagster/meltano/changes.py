@@ -17,7 +17,7 @@ from dataops_dagster.configuration import (
 )
 from dataops_dagster.meltano.model import Layer, Place, Plugin, Setting
 from dataops_dagster.meltano.reading import EMPTY, Reading
-from dataops_dagster.meltano.redaction import HIDDEN, brief, shown
+from dataops_dagster.meltano.redaction import HIDDEN, brief, shown, without_login
 from dataops_dagster.meltano.schedules import Timer
 from dataops_dagster.text import one_line
 
@@ -92,7 +92,7 @@ def _settings(before: Reading, after: Reading, environment: str) -> Iterator[Set
             continue
         layer = (new or old or (None, ""))[1]
         yield SettingChange(
-            environment, plugin, brief(name), *told_apart(was, becomes), brief(layer)
+            environment, brief(plugin), brief(name), *told_apart(was, becomes), brief(layer)
         )
 
 
@@ -124,17 +124,18 @@ def _environments(reading: Reading) -> dict[str, str]:
 
 
 def _plugins(reading: Reading) -> dict[str, str]:
-    return {f"{type_} {name}": _pin(plugin) for (type_, name), plugin in reading.plugins.items()}
+    return {f"{type_} {name}": _pin(p, reading) for (type_, name), p in reading.plugins.items()}
 
 
-def _pin(plugin: Plugin) -> str:
+def _pin(plugin: Plugin, reading: Reading) -> str:
     """Say which program a plug-in is, and who says so."""
+    lock = plugin.definition
     told = {
         "variant": plugin.variant if plugin.variant != "default" else None,
-        "pip_url": plugin.pip_url and _LOGIN.sub("://*****@", plugin.pip_url),
+        "pip_url": plugin.pip_url and without_login(plugin.pip_url),
         "executable": plugin.executable,
         "inherits": plugin.inherit_from,
-        "lock": plugin.definition,
+        "lock": lock and f"{lock} ({reading.locks.get(lock, '')})",
     }
     return "; ".join(f"{key} {brief(value)}" for key, value in told.items() if value) or "defined"
 
@@ -143,7 +144,6 @@ def _jobs(reading: Reading) -> dict[str, str]:
     return {job.name: brief(", ".join(map(" ".join, job.tasks))) for job in reading.jobs.values()}
 
 
-_LOGIN = re.compile(r"://[^/\s@]+@")
 _PARTS: Mapping[str, Callable[[Reading], Mapping[str, str]]] = {
     "environment": _environments,
     "plug-in": _plugins,
@@ -187,24 +187,35 @@ def _stateful(changed: Iterable[SettingChange]) -> Iterator[StateChange]:
 
 
 def _states(before: Reading, after: Reading, environment: str) -> Iterator[StateChange]:
-    """Yield the states that loads of jobs no longer use, and those that they will begin."""
-    known, used = (set(_state_ids(reading, environment)) for reading in (before, after))
-    for id_ in sorted(known - used):
-        yield StateChange(brief(id_), "state id", "in use", "", "no job goes on with this state")
-    for id_ in sorted(used - known) if known else ():
-        yield StateChange(brief(id_), "state id", "", "in use", "loads begin anew")
+    """Yield the states that nothing uses any more, that begin, or that something else goes on with."""
+    known, used = (_state_ids(reading, environment) for reading in (before, after))
+    for id_, old, new in _pairs(known, used) if known else ():
+        if old != new:
+            why = "loads begin anew" if old is None else "nothing goes on with this state"
+            why = why if not (old and new) else "it goes on with the state of other plug-ins"
+            yield StateChange(brief(id_), "state id", brief(old or ""), brief(new or ""), why)
 
 
-def _state_ids(reading: Reading, environment: str) -> Iterator[str]:
-    """Yield the ids under which Meltano keeps the state of what jobs load."""
-    kinds = {name: type_ for type_, name in reading.plugins}
+def _state_ids(reading: Reading, environment: str) -> dict[str, str]:
+    """Return the ids under which Meltano keeps the state of loads, each with what it loads."""
     own = reading.environments.get(environment)
     suffix = f":{own.state_id_suffix}" if own and own.state_id_suffix else ""
-    for job in reading.jobs.values():
-        for blocks in job.tasks:
-            extractor = None
-            for block in blocks:
-                kind = kinds.get(block)
-                if kind == "loaders" and extractor:
-                    yield f"{environment}:{extractor}-to-{block}{suffix}"
-                extractor = block if kind == "extractors" else extractor
+    tasks = (blocks for job in reading.jobs.values() for blocks in job.tasks)
+    of_jobs = {
+        f"{environment}:{extractor}-to-{loader}{suffix}": f"{extractor} {loader}"
+        for blocks in tasks
+        for extractor, loader in _loads(blocks, reading)
+    }
+    # A schedule without a job names its state itself, in all environments alike.
+    timers = (timer for timer in reading.timers.values() if timer.kind == "schedule")
+    return of_jobs | {t.name: t.runs for t in timers if list(_loads(t.runs.split(), reading))}
+
+
+def _loads(blocks: Iterable[str], reading: Reading) -> Iterator[tuple[str, str]]:
+    """Yield the extractors and loaders that go together in a line of blocks."""
+    extractor = None
+    for block in blocks:
+        if ("loaders", block) in reading.plugins and extractor:
+            yield extractor, block
+        if ("extractors", block) in reading.plugins:
+            extractor = block

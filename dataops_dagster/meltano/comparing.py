@@ -42,7 +42,7 @@ class SettingDifference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What differs between two sides; `parts` are plug-ins, jobs and environments."""
+    """What differs between two sides; `parts` are plug-ins, jobs, schedules and the like."""
 
     one: str
     other: str
@@ -57,7 +57,7 @@ def compare(one: Side, other: Side, plugin: str | None = None) -> Comparison:
         one.name,
         other.name,
         tuple(_differences(one, other, plugin)),
-        () if plugin else tuple(parts(one.reading, other.reading)),
+        () if plugin else (*parts(one.reading, other.reading), *_timers(one, other)),
         tuple(
             f"{side.name}: {told}" for side in (one, other) for told in side.reading.told_problems
         ),
@@ -73,8 +73,19 @@ def _differences(one: Side, other: Side, plugin: str | None) -> Iterator[Setting
             continue
         told = told_apart(own, their, secret=OTHER_SECRET)
         yield SettingDifference(
-            key[0], brief(key[1]), told[0], brief(own_layer), told[1], brief(their_layer)
+            brief(key[0]), brief(key[1]), told[0], brief(own_layer), told[1], brief(their_layer)
         )
+
+
+def _timers(one: Side, other: Side) -> Iterator[PartChange]:
+    ours, theirs = one.reading.timers, other.reading.timers
+    for kind, name in {**ours, **theirs}:
+        own, their = (
+            f"{timer.when or 'by hand'}: {timer.runs}" if timer else ""
+            for timer in (ours.get((kind, name)), theirs.get((kind, name)))
+        )
+        if own != their:
+            yield PartChange(kind, brief(name), brief(own), brief(their))
 
 
 def tables(found: Comparison) -> list[Table]:
@@ -89,7 +100,7 @@ def tables(found: Comparison) -> list[Table]:
             ],
         ),
         (
-            "plug-ins, jobs and environments",
+            "plug-ins, jobs, schedules and environments",
             ("", "name", found.one, found.other),
             [(part.kind, part.name, part.old, part.new) for part in found.parts],
         ),
@@ -101,7 +112,7 @@ def tables(found: Comparison) -> list[Table]:
 def listing(side: Side, plugin: str | None = None) -> list[tuple[str, str, str, str, str]]:
     """Return rows of plug-in, setting, value, layer and place of all that is set on a side."""
     return [
-        (name, brief(setting), shown(told), brief(layer), _where(told))
+        (brief(name), brief(setting), shown(told), brief(layer), _where(told))
         for (name, setting), (told, layer) in sorted(side.settings(plugin).items())
     ]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from dataops_dagster.meltano.definitions import TYPES, Definition, Malformed, declared, extras
 from dataops_dagster.meltano.model import Place
-from dataops_dagster.meltano.parsing import Read, Rows, Table, lines_of_names
+from dataops_dagster.meltano.parsing import Read, Rows, Table, copied, lines_of_names
 
 Key = tuple[str, str]
 """The type of a plug-in, and the name that it is asked for by."""
@@ -138,11 +138,7 @@ class EnvironmentPlugin:
 
     raw: Table
     extras: Table
-
-    @property
-    def config(self) -> Any:
-        """Its `config:` as it is written."""
-        return self.raw.get("config") or {}
+    config: Any
 
     @property
     def env(self) -> Any:
@@ -187,9 +183,9 @@ def plugin_entries(type_: str, raw: Any) -> list[Entry]:
 
 def _as_plugin(mapper: Table, mapping: Table) -> Table:
     """Return the mapper's entry with the mapping's configuration, which is how Meltano has it."""
-    table = Table(mapping.place)
-    table.update(mapper)
-    table.places |= mapper.places
+    table: Table = copied(mapper)
+    table.place = mapping.place
+    table.places = dict(mapper.places)
     table |= {
         "mapping": True, "mapping_name": mapping.get("name"), "config": mapping.get("config")
     }  # fmt: skip
@@ -208,7 +204,7 @@ def _entry(type_: str, name: str, raw: Table, mapping: str | None = None) -> Ent
             tuple(extras(type_, name, {}, raw.place, name)), raw, raw.place,
         )  # fmt: skip
     known = _PARTS | (_DESCRIBED if custom else _SHOWN)
-    config = raw.get("config") or {}
+    config = copied(raw.get("config") or Table(raw.place))
     rest = underscored(raw, known)
     return Entry(type_, name, raw, config, rest, settings, raw.place, custom, mapping)
 
@@ -239,8 +235,9 @@ def environment_entry(raw: Any) -> EnvironmentEntry:
     found: dict[Key, EnvironmentPlugin] = {}
     for type_, rows in plugins.items():
         for row in _rows(type_, rows, plugins):
-            entry = EnvironmentPlugin(row, underscored(row, _OWN))
-            found.setdefault((type_, named(row, "a plug-in")), entry)
+            key = type_, named(row, "a plug-in")
+            own = copied(row.get("config") or Table(row.place))
+            found.setdefault(key, EnvironmentPlugin(row, underscored(row, _OWN), own))
     return EnvironmentEntry(name, raw, raw.place, found)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from dataops_dagster.meltano import oddities
 from dataops_dagster.meltano.definitions import extras
@@ -37,6 +39,11 @@ def gather(files: Files) -> Reading | None:
         plugins={(plugin.type, plugin.name): plugin for plugin in project.plugins},
         environments=environments,
         jobs=_first({job.name: job} for job in project.jobs),
+        locks={
+            parent.base.lock: _digest(parent.base.raw)
+            for parent in project.parents.values()
+            if parent.base and parent.base.lock
+        },
         timers=timers(project.schedules, pipelines),
         properties={
             (each.name, *setting): value
@@ -69,6 +76,11 @@ def _first(entries: Iterable[dict[str, _V]]) -> dict[str, _V]:
     for entry in entries:
         found = {**entry, **found}
     return found
+
+
+def _digest(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def _as_written(project: Project) -> Project:

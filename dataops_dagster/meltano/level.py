@@ -108,13 +108,13 @@ def variable_name(*parts: str) -> str:
 class Level:
     """Where the settings of one plug-in are looked up; `parent` is the one that it inherits from.
 
-    `environment` is None where no environment is active.
+    `environment` is None where no environment is active, `base` where it is no mapping.
     """
 
     label: str
     definitions: Sequence[Definition]
     env: Env
-    base: Flat
+    base: Flat | None
     prefixes: Sequence[str]
     expansion: Expansion
     environment: Flat | None = None
@@ -158,6 +158,8 @@ class Level:
         yield self._variable(definition, Env(self.expansion.dotenv), Source.DOTENV)
         if self.environment is not None:
             yield self._written(definition, self.environment, Source.ENVIRONMENT)
+        if self.base is None:
+            raise Conflict(f"config of {self.label} is no mapping")
         yield self._written(definition, self.base, Source.BASE)
         if self.parent is not None:
             yield self._from_parent(definition)

@@ -101,6 +101,8 @@ def _parent(entry: Entry, live: Mapping[Key, Entry], locks: Mapping[str, Base | 
     while (above := _above(last, live)) is not None:
         if above is entry or above in chain:
             return Parent(failure=f"{entry.label} inherits from itself")
+        if above.mapping:  # Meltano looks at all mappers for a mapping, and so at this one again
+            return Parent(failure=f"{entry.label} inherits from the mapping {above.label}")
         if len(chain) >= _LONGEST:
             return Parent(failure=f"{entry.label} inherits over more than {_LONGEST} plug-ins")
         chain.append(above)

@@ -65,10 +65,10 @@ class Project:
     problems: tuple[Unreadable, ...] = ()
     failure: str = ""
     dead: tuple[Plugin | Environment, ...] = ()
-    settings: Table = field(default_factory=lambda: Table(Place("", 1)))
-    entries: Mapping[Key, Entry] = field(default_factory=dict)
-    parents: Mapping[Key, Parent] = field(default_factory=dict)
-    environment_entries: Mapping[str, EnvironmentEntry] = field(default_factory=dict)
+    settings: Table = field(default_factory=lambda: Table(Place("", 1)), repr=False)
+    entries: Mapping[Key, Entry] = field(default_factory=dict, repr=False)
+    parents: Mapping[Key, Parent] = field(default_factory=dict, repr=False)
+    environment_entries: Mapping[str, EnvironmentEntry] = field(default_factory=dict, repr=False)
 
     def plugin(self, type_: str, name: str) -> Plugin | None:
         """Return a plug-in, if the project has it."""
@@ -120,8 +120,8 @@ def _plugins(written: Written) -> Iterator[Entry]:
     if not isinstance(plugins, Table):
         written.fail(table.at("plugins"), "plugins are no mapping")
         return
-    for type_ in plugins:
-        if type_ not in TYPES:
+    for type_, rows in plugins.items():
+        if type_ not in TYPES and rows != []:
             written.fail(plugins.at(type_), f"{type_} is no type of plug-ins")
     for type_ in TYPES:
         rows = plugins.get(type_, Rows(plugins.place))

@@ -28,7 +28,7 @@ MANIFEST = "meltano.yml"
 class Reading:
     """A project with the configuration of every plug-in by environment.
 
-    `properties` are what pipelines set at run time, by pipeline, plug-in and setting; `problems` say
+    `locks` are digests of lock files by their paths, `properties` what pipelines set at run time, by pipeline, plug-in and setting; `problems` say
     what could not be read, `failure` why Meltano would answer nothing at all. `duplicates` are what is written to no effect; `nulls`, and
     `clashes` of values with mappings, are so in an environment.
     """
@@ -36,6 +36,7 @@ class Reading:
     plugins: Mapping[Key, Plugin] = field(default_factory=dict)
     environments: Mapping[str, Environment] = field(default_factory=dict)
     jobs: Mapping[str, Job] = field(default_factory=dict)
+    locks: Mapping[str, str] = field(default_factory=dict)
     timers: Mapping[tuple[str, str], Timer] = field(default_factory=dict)
     properties: Mapping[tuple[str, str, str], Any] = field(default_factory=dict)
     env: Mapping[str, Any] = field(default_factory=dict)

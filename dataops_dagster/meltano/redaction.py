@@ -50,6 +50,8 @@ _TELLING = re.compile(
     r"|\b(?:gh[pousr]_|github_pat_|glpat-|xox[abprs]-|[sr]k_live_)\w{10,}"
     r"|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\beyJ[\w-]{10,}\.[\w-]{5,}"
 )
+_HTTP_LOGIN = re.compile(r"https?://(?!git@)[^/\s@]+@")
+_LOGIN = re.compile(r"://[^/\s@]+@")
 _UUID = re.compile(r"(?i)\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
 _LONG_WORD = re.compile(r"[A-Za-z0-9+/=_-]{20,}")
 _ENTROPY = 3.0
@@ -96,6 +98,16 @@ def shown(setting: Setting | None) -> str:
     if setting is None:
         return ""
     return HIDDEN if secrecy(setting) is not Secrecy.NONE else brief(setting.value)
+
+
+def without_login(url: str) -> str:
+    """Return a URL without what stands before the host."""
+    return _LOGIN.sub("://*****@", url)
+
+
+def has_login(url: str) -> bool:
+    """Say whether a URL has a login in it that is no mere variable; `git` alone is none."""
+    return bool(_HTTP_LOGIN.search(_own(url)))
 
 
 def brief(value: Any) -> str:

@@ -12,7 +12,7 @@ from dataops_dagster.meltano.casting import Uncastable, finish
 from dataops_dagster.meltano.definitions import Definition, undeclared
 from dataops_dagster.meltano.entries import Base, Entry
 from dataops_dagster.meltano.expanding import Unexpandable, expand, names
-from dataops_dagster.meltano.level import Answer, Conflict, Env, Level, variable_name
+from dataops_dagster.meltano.level import Answer, Conflict, Env, Flat, Level, variable_name
 from dataops_dagster.meltano.lineage import Parent, namespace_of, variant_of
 from dataops_dagster.meltano.model import Configuration, Plugin, Setting, Shape
 from dataops_dagster.meltano.nesting import Unnestable, flatten
@@ -20,7 +20,7 @@ from dataops_dagster.meltano.parsing import Table, contains_refused
 from dataops_dagster.meltano.project import Project
 from dataops_dagster.meltano.world import Secrets, World, world_of
 
-_NO_ANSWER = (Conflict, Uncastable, Unexpandable, Unnestable, RecursionError)
+_NO_ANSWER = (Conflict, Uncastable, Unexpandable, Unnestable)
 _SETTINGS = 2000
 """A plug-in with more settings than this is not resolved."""
 
@@ -64,7 +64,8 @@ def _resolved(
         world = world_of(project, environment, **given)
     except _NO_ANSWER as problem:
         for plugin in plugins:
-            yield Configuration(plugin, environment, {}, failure=project.failure or str(problem))
+            failure = project.failure or str(problem)
+            yield Configuration(plugin, environment, {}, failure, failure)
         return
     for plugin in plugins:
         yield _configuration(world, plugin, environment)
@@ -73,26 +74,38 @@ def _resolved(
 def _configuration(world: World, plugin: Plugin, environment: str | None) -> Configuration:
     entry = world.project.entries[plugin.type, plugin.name]
     parent = world.project.parents[entry.key]
-    failure = world.project.failure
-    settings: dict[str, Setting] = {}
-    extras_failure = ""
+    whole = world.project.failure
     try:
         if parent.base is None:
             raise Conflict(parent.failure)
         level = _level(world, entry, parent)
-        settings = _settings(level, extras=False)
     except _NO_ANSWER as problem:
-        return Configuration(plugin, environment, {}, failure or str(problem), str(problem))
+        failure = whole or str(problem)
+        return Configuration(plugin, environment, {}, failure, failure)
+    plain, failure = _settings(level, extras=False)
+    extras, extras_failure = _settings(level, extras=True)
+    return Configuration(
+        plugin,
+        environment,
+        plain | extras,
+        whole or failure,
+        whole or extras_failure,
+        _shape(parent.base),
+    )
+
+
+def _settings(level: Level, *, extras: bool) -> tuple[dict[str, Setting], str]:
+    """Return the extras or the others; or none, and why."""
     try:
-        settings |= _settings(level, extras=True)
+        wanted = [d for d in level.definitions if d.is_extra is extras]
+        for definition in wanted:
+            level.answer(definition)  # one that a later one of its name replaces may fail, too
+        last = {definition.name: definition for definition in wanted}
+        return {name: _setting(level, definition) for name, definition in last.items()}, ""
+    except RecursionError:
+        return {}, "its settings are nested too deeply"
     except _NO_ANSWER as problem:
-        extras_failure = str(problem)
-    shape = _shape(parent.base)
-    return Configuration(plugin, environment, settings, failure, extras_failure, shape)
-
-
-def _settings(level: Level, *, extras: bool) -> dict[str, Setting]:
-    return {d.name: _setting(level, d) for d in level.definitions if d.is_extra is extras}
+        return {}, str(problem)
 
 
 def _setting(level: Level, definition: Definition) -> Setting:
@@ -153,7 +166,7 @@ def _one_level(
         label=entry.label,
         definitions=definitions,
         env=_env(world, entry, above, parent),
-        base=flatten(_together(entry.config, entry.extras)),
+        base=_flat(entry.config, entry.extras),
         prefixes=tuple(dict.fromkeys(own)),
         expansion=world.expansion,
         environment=None if written is None else flatten(written),
@@ -170,18 +183,24 @@ def _definitions(
     new = {definition.name for definition in entry.settings}
     kept = [definition for definition in settings if definition.name not in new]
     kept += entry.settings
-    kept += undeclared(kept, _map(entry.config, "config", entry), entry.label)
+    if isinstance(entry.config, Table):
+        kept += undeclared(kept, entry.config, entry.label)
+    else:
+        kept = settings  # then Meltano falls back to what is inherited, and reads no value
     return kept, [*extras, *undeclared(extras, entry.extras, entry.label)]
+
+
+def _flat(config: Any, extras: Table) -> Flat | None:
+    return flatten(_together(config, extras)) if isinstance(config, Table) else None
 
 
 def _together(config: Any, extras: Table) -> Table:
     """Return a configuration and the extras beside it as one."""
     table = Table(extras.place)
-    if config:
-        if not isinstance(config, Table):
-            raise Conflict("config is no mapping")
-        table.update(config)
-        table.places |= config.places
+    if not isinstance(config, Table):
+        raise Conflict("config in the environment is no mapping")
+    table.update(config)
+    table.places |= config.places
     table.update(extras)
     table.places |= extras.places
     return table
