@@ -35,16 +35,8 @@ _PARTS = frozenset(
     ]
 )
 _SHOWN = frozenset({"hidden", "label", "logo_url", "description"})
-_DESCRIBED = _SHOWN | set(
-    [
-        "original",
-        "deprecated",
-        "docs",
-        "repo",
-        "supported_python_versions",
-        "variants",
-        "is_default_variant",
-    ]
+_DESCRIBED = _SHOWN | frozenset(
+    "original deprecated docs repo supported_python_versions variants is_default_variant".split()  # noqa: SIM905  # shorter to read
 )
 _LOCKED = (_PARTS | _DESCRIBED | {"plugin_type"}) - {"inherit_from", "config", "default_variant"}
 

@@ -12,7 +12,7 @@ from dataops_dagster.meltano.casting import Uncastable, finish
 from dataops_dagster.meltano.definitions import Definition, undeclared
 from dataops_dagster.meltano.entries import Base, Entry
 from dataops_dagster.meltano.expanding import Unexpandable, expand, names
-from dataops_dagster.meltano.level import Answer, Conflict, Env, Flat, Level, variable_name
+from dataops_dagster.meltano.level import Conflict, Env, Flat, Level, variable_name
 from dataops_dagster.meltano.lineage import Parent, namespace_of, variant_of
 from dataops_dagster.meltano.model import Configuration, Plugin, Setting, Shape
 from dataops_dagster.meltano.nesting import Unnestable, flatten
@@ -140,7 +140,10 @@ def _level(world: World, entry: Entry, parent: Parent) -> Level:
         settings, extras = _definitions(one, settings, extras)
         own = [one.name, namespace_of(one, above)]
         prefixes = [*own, *prefixes, f"meltano_{_verb(one.type)}"]
-        level = _one_level(world, one, above, level, [*settings, *extras], own, prefixes)
+        level = _one_level(
+            world, one, above, level,
+            definitions=[*settings, *extras], own=own, prefixes=prefixes,
+        )  # fmt: skip
     assert level
     return level
 
@@ -150,6 +153,7 @@ def _one_level(
     entry: Entry,
     above: Parent,
     parent: Level | None,
+    *,
     definitions: list[Definition],
     own: list[str],
     prefixes: list[str],
@@ -258,4 +262,4 @@ def _shape(base: Base) -> Shape:
     return Shape.TEXTS if (base.type, base.name) == ("orchestrators", "airflow") else Shape.FLAT
 
 
-__all__ = ["Answer", "Secrets", "resolve", "resolve_all"]
+__all__ = ["Secrets", "resolve", "resolve_all"]
