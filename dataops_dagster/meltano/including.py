@@ -9,7 +9,8 @@ from typing import Any
 from dataops_dagster.meltano.files import LARGEST, Files, Kind
 from dataops_dagster.meltano.matching import BadPattern, folders, matching
 from dataops_dagster.meltano.model import Place, Unreadable
-from dataops_dagster.meltano.parsing import NODES, Rows, Table, read_yaml
+from dataops_dagster.meltano.parsing import NODES, read_yaml
+from dataops_dagster.meltano.values import Rows, Table
 from dataops_dagster.text import inert
 
 MAIN = "meltano.yml"

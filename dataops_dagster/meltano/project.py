@@ -11,12 +11,11 @@ from typing import Any, TypeVar
 from dataops_dagster.meltano.definitions import TYPES, Malformed
 from dataops_dagster.meltano.entries import (
     Entry,
-    EnvironmentEntry,
     Key,
-    environment_entry,
     named,
     plugin_entries,
 )
+from dataops_dagster.meltano.environments import EnvironmentEntry, environment_entry
 from dataops_dagster.meltano.files import Files
 from dataops_dagster.meltano.including import Tree, Written, read_all
 from dataops_dagster.meltano.lineage import Parent, namespace_of, parents, variant_of
@@ -28,7 +27,7 @@ from dataops_dagster.meltano.model import (
     Schedule,
     Unreadable,
 )
-from dataops_dagster.meltano.parsing import Rows, Table
+from dataops_dagster.meltano.values import Rows, Table
 
 _SECTIONS = frozenset(
     [
