@@ -5,7 +5,6 @@ What cannot be taken in is named, and the rest of the file is kept where it can 
 
 from __future__ import annotations
 
-import copy
 import json
 import re
 from collections.abc import Iterator
@@ -25,9 +24,9 @@ from ruamel.yaml.events import (
 from ruamel.yaml.nodes import ScalarNode
 from ruamel.yaml.reader import ReaderError
 from ruamel.yaml.scalarbool import ScalarBoolean
-from ruamel.yaml.timestamp import TimeStamp
 
 from dataops_dagster.meltano.model import Place, Unreadable
+from dataops_dagster.meltano.values import Refused, Rows, Table
 from dataops_dagster.text import one_line
 
 DEPTH = 60
@@ -39,35 +38,6 @@ _PROBLEMS = 100
 _MERGE = "tag:yaml.org,2002:merge"
 _PLAIN = {f"tag:yaml.org,2002:{name}" for name in ("int", "float", "bool", "null", "timestamp")}
 _CONTAINERS = {None, "!", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"}
-
-
-class Table(dict[Any, Any]):
-    """A mapping that knows where it and its keys stand."""
-
-    def __init__(self, place: Place) -> None:
-        super().__init__()
-        self.place = place
-        self.places: dict[Any, Place] = {}
-
-    def at(self, key: Any) -> Place:
-        """Return where a key stands, or the mapping if the key is not there."""
-        return self.places.get(key, self.place)
-
-
-class Rows(list[Any]):
-    """A list that knows where it and its items stand."""
-
-    def __init__(self, place: Place) -> None:
-        super().__init__()
-        self.place = place
-        self.places: list[Place] = []
-
-
-@dataclass(frozen=True)
-class Refused:
-    """Stands where a value could not be taken in."""
-
-    unreadable: Unreadable
 
 
 @dataclass
@@ -110,38 +80,6 @@ def read_json(path: str, data: bytes) -> Read:
         reason = one_line(f"this is no JSON: {problem}")[:_LONGEST]
         return Read(None, [Unreadable(Place(path, line), reason)], is_broken=True)
     return Read(_placed(value, start))
-
-
-def copied(value: Any) -> Any:
-    """Copy a value the way Meltano copies a `config:`: moments lose their zone and microseconds."""
-    match value:
-        case Table():
-            table = Table(value.place)
-            table.update({key: copied(item) for key, item in value.items()})
-            table.places = value.places
-            return table
-        case Rows():
-            rows = Rows(value.place)
-            rows.extend(copied(item) for item in value)
-            rows.places = value.places
-            return rows
-        case TimeStamp():
-            return copy.deepcopy(value)
-        case _:
-            return value
-
-
-def contains_refused(value: Any) -> Refused | None:
-    """Return what in a value could not be taken in, if anything could not."""
-    match value:
-        case Refused():
-            return value
-        case dict():
-            return next(filter(None, map(contains_refused, value.values())), None)
-        case list():
-            return next(filter(None, map(contains_refused, value)), None)
-        case _:
-            return None
 
 
 def _placed(value: Any, place: Place) -> Any:
