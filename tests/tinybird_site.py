@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -78,6 +79,11 @@ class Site:
         """Return the paths that were asked for with a method, and that begin so."""
         asked = self.stand_in.requests
         return [a.path for a in asked if a.method == method and a.path.startswith(beginning)]
+
+    @property
+    def state(self) -> Path:
+        """The folder of what is remembered between deployments."""
+        return Path(os.environ["DATAOPS_STATE_DIR"])
 
     @property
     def served(self) -> set[str]:

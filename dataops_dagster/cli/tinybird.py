@@ -88,22 +88,44 @@ def _show(session: Session, commit: str, effects: Effects) -> None:
 
 
 @tinybird.command("status")
+@click.option(
+    "--drift", is_flag=True, help="Compare it with the commit that was deployed; takes a moment."
+)
 @click.pass_obj
-def status(session: Session) -> None:
+def status(session: Session, *, drift: bool) -> None:
     """Show which workspace each token belongs to, what is live there, and what is left half-done."""
     rows, broken = [], list[DataOpsError]()
     for project, workspace, settings in all_of(session):
+        drifted = ""
         with progress(session, f"asking Tinybird about {workspace.name}"):
             try:
                 row = standing.look(settings, f"workspaces.{workspace.name}.tinybird")
+                drifted = _drift(project, workspace, settings) if drift else ""
             except DataOpsError as error:
                 broken.append(error)
                 row = standing.Standing(settings.workspace, "", "", "see below")
         place = (project.name, workspace.name, settings.host, settings.dialect.value)
-        rows.append((*place, row.name, row.id, row.live, row.problem))
+        problem = "; ".join(filter(None, (row.problem, drifted)))
+        rows.append((*place, row.name, row.id, row.live, problem))
     header = ("project", "workspace", "host", "dialect", "name", "id", "live", "problem")
     errors = [f"[red]{escape(str(error))}[/]" for error in broken]
     data = [dict(zip(header, row, strict=True)) for row in rows]
     session.show(data, shown.table(header, rows), *errors)
     if broken:
         sys.exit(max(error.exit_code for error in broken))
+
+
+def _drift(project: Project, workspace: Workspace, settings: Tinybird) -> str:
+    """Say how a workspace differs from the commit that Dagster says was deployed to it."""
+    from dataops_dagster.orchestration.instance import HomeInstance
+
+    commit = HomeInstance().deployed(project.name, workspace.name)
+    if commit is None:
+        return "no deployment of ours is recorded"
+    store = store_of(project)
+    pinned = execution.pin(project, workspace, commit, store=store)
+    with execution.prepared(project, workspace, commit=pinned, run_id="", store=store) as task:
+        effects = platform.foresee(step_of(workspace), task)
+    if not effects.digest:
+        return effects.problem
+    return standing.drift(commit, effects.operations, settings.dialect)
