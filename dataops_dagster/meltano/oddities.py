@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import ItemsView, Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
-from dataops_dagster.meltano.entries import EnvironmentPlugin, Key
+from dataops_dagster.meltano.entries import Key
+from dataops_dagster.meltano.environments import EnvironmentPlugin
 from dataops_dagster.meltano.model import Environment, Job, Place, Schedule
 from dataops_dagster.meltano.nesting import Unnestable, flatten
-from dataops_dagster.meltano.parsing import Table
 from dataops_dagster.meltano.project import Project
+from dataops_dagster.meltano.values import Table
 
 Told: TypeAlias = Iterator[tuple[Place, str]]
 """Places, and what stands there in words."""
