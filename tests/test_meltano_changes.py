@@ -15,6 +15,7 @@ from dataops_dagster.configuration import (
     TimerChange,
     tables,
 )
+from dataops_dagster.meltano import gathering
 from dataops_dagster.meltano.changes import CHANGED_SECRET, changes
 from dataops_dagster.meltano.files import GivenFiles
 from dataops_dagster.meltano.gathering import gather
@@ -330,3 +331,34 @@ def test_tables_have_a_row_for_each_change():
         "runs by itself",
     ]
     assert all(len(header) == len(row) for _, header, rows in tables(found) for row in rows)
+
+
+def test_a_plugin_that_meltano_would_give_no_answer_for_is_told():
+    old = "{name: batch, kind: integer, value: 10}"
+    (problem,) = changed((old, "{name: batch, kind: integer, value: many}")).problems
+    assert problem.startswith("meltano.yml:15: tap-x: Meltano would fail: ")
+
+
+# --- bounds -----------------------------------------------------------------------------------
+
+
+def test_more_changes_than_anybody_reads_are_counted_and_not_told():
+    def project(value: str) -> str:
+        config = ", ".join(f"s{number}: {value}" for number in range(700))
+        plugins = [
+            f"  - {{name: tap-{i}, namespace: tap_{i}, config: {{{config}}}}}\n" for i in range(3)
+        ]
+        return edited(("  loaders:\n", "".join([*plugins, "  loaders:\n"])))
+
+    found = changes(read(project("a")), read(project("b")), "prod", now=NOW)
+    assert len(found.settings) == 2000
+    assert found.problems == ("there are over 2000 changes of settings; the first are told",)
+
+
+def test_settings_without_end_are_left_out_and_that_is_told(monkeypatch):
+    monkeypatch.setattr(gathering, "_SETTINGS", 30)
+    (problem,) = read().problems
+    assert (problem.place.path, problem.reason) == (
+        "meltano.yml",
+        "there are over 30 settings in all; from here on they are left out",
+    )

@@ -79,6 +79,7 @@ def test_everything_that_is_set_is_listed_with_its_layer_and_its_place(project: 
     project.prod.commit({"meltano.yml": SHOP})
     done = dataops("config", "show", "prod", "tap-x", "--json")
     rows = {row["setting"]: row for row in done.json["settings"]}
+    assert {row["plug-in"] for row in rows.values()} == {"tap-x"}
     assert rows["host"]["value"] == "prod.example.com"
     assert rows["host"]["layer"] == "environment"
     assert "prod.example.com" in SHOP.splitlines()[int(rows["host"]["at"].rpartition(":")[2]) - 1]

@@ -161,7 +161,10 @@ def test_each_rule_finds_what_it_is_for_and_can_be_ignored(rule, pair, line, par
         ("inherited-setting", [("{host: staging.example.com}", "{}"), (OVERRIDE, "{}")]),
         ("inherited-setting", [("staging.example.com", "example.com"), (OVERRIDE, "{}")]),
         ("clear-secret", [("$TAP_X_PASSWORD", "${TAP_X_PASSWORD}")]),
-        ("clear-secret", [("kind: password}", "kind: password, value: postgres}")]),
+        (
+            "clear-secret",
+            [("password}", "password, value: postgres}"), (", password: $TAP_X_PASSWORD", "")],
+        ),
         (
             "shared-credential",
             [("jobs:", "# the same variable has another value elsewhere\njobs:")],
@@ -169,7 +172,13 @@ def test_each_rule_finds_what_it_is_for_and_can_be_ignored(rule, pair, line, par
         ("clear-secret", [("tap-x==1.0", "git+ssh://git@example.com/tap-x")]),
         ("clear-secret", [("tap-x==1.0", "git+https://${TOKEN}@example.com/tap-x")]),
         ("null-override", [("value: 10", "value: null")]),
-        ("clash", [(OVERRIDE, "{host: prod.example.com, more: {}}")]),
+        (
+            "clash",
+            [
+                (OVERRIDE, "{host: prod.example.com, more: {}}"),
+                ("{host: example.com,", "{host: example.com, more: {key: 1},"),
+            ],
+        ),
         ("job-plugin", [("[tap-x target-y]", "['tap-x:test', tap-x target-y]")]),
     ],
 )
@@ -212,6 +221,11 @@ def test_a_variable_that_the_project_or_meltano_sets_is_there(pair):
 
 def test_a_file_that_cannot_be_read_is_found_with_its_line():
     (told,) = found(load="a: [\n")
+    assert told[0] == "unreadable"
+
+
+def test_a_mistake_for_which_meltano_answers_nothing_is_told_once():
+    (told,) = changed(("- name: staging\n", "- name: staging\n  color: red\n"))
     assert told[0] == "unreadable"
 
 

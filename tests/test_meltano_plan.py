@@ -177,4 +177,4 @@ def test_a_link_in_place_of_the_project_is_not_followed(project: Shop):
     git(folder, "push", "--quiet", "origin", "HEAD:main")
     workspace = project.project.workspaces["staging"]
     reading = readings.at_head(project.project, workspace, store=project.store)
-    assert "symbolic link" in reading.told_problems[0]
+    assert "symbolic link" in reading.told_problems("staging")[0]

@@ -63,12 +63,12 @@ def show(session: Session, workspace: str, plugin: str | None) -> None:
     if plugin:
         _known(plugin, side)
     rows = comparing.listing(side, plugin)
-    problems = [escape(f"could not be read: {told}") for told in side.reading.told_problems]
+    problems = [escape(f"could not be read: {told}") for told in side.problems]
     data = {
         "workspace": side.name,
         "environment": side.environment,
         "settings": [dict(zip(_HEADER, row, strict=True)) for row in rows],
-        "problems": side.reading.told_problems,
+        "problems": side.problems,
     }
     listed = table(_HEADER, rows, title=f"{side.name} in {side.environment}", most=_ALL)
     session.show(data, listed, *problems)

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
+from itertools import islice
 from typing import Any, TypeVar
 
 from dataops_dagster.configuration import (
@@ -23,6 +24,9 @@ from dataops_dagster.text import one_line
 
 CHANGED_SECRET = "changed (secret)"  # noqa: S105  # it says so without telling it
 
+_MOST = 2000
+"""How many changes of settings are told."""
+
 _STATEFUL: Mapping[str, str] = {
     r"(?:_metadata\..+\.)?replication[-_]key": "the state that is kept was made with another key",
     r"(?:_metadata\..+\.)?replication[-_]method": "loads become whole, or begin to keep a state",
@@ -39,18 +43,24 @@ def changes(before: Reading | None, after: Reading, environment: str, *, now: da
     `before` is None where there was no project. `now` is when it could land.
     """
     before = before or EMPTY
-    own = tuple(_settings(before, after, environment))
+    own = tuple(islice(_settings(before, after, environment), _MOST + 1))
     same = {(c.plugin, c.setting, c.old, c.new) for c in own}
     others = [name for name in {**before.environments, **after.environments} if name != environment]
     elsewhere = (change for name in others for change in _settings(before, after, name))
+    differing = (c for c in elsewhere if (c.plugin, c.setting, c.old, c.new) not in same)
+    apart = tuple(islice(differing, _MOST + 1))
+    too_many = [f"there are over {_MOST} changes of settings; the first are told"]
     return Changes(
         environment=environment,
-        settings=own,
-        elsewhere=tuple(c for c in elsewhere if (c.plugin, c.setting, c.old, c.new) not in same),
+        settings=own[:_MOST],
+        elsewhere=apart[:_MOST],
         parts=tuple(parts(before, after)),
         timers=tuple(_timers(before, after, now)),
         state=(*_stateful(own), *_states(before, after, environment)),
-        problems=after.told_problems,
+        problems=(
+            *after.told_problems(environment),
+            *(too_many if max(len(own), len(apart)) > _MOST else ()),
+        ),
     )
 
 

@@ -22,6 +22,11 @@ class Side:
     reading: Reading
     environment: str
 
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What could not be read or worked out."""
+        return self.reading.told_problems(self.environment)
+
     def settings(self, plugin: str | None) -> Mapping[tuple[str, str], tuple[Setting, str]]:
         """Return its settings with their layers; with `plugin` only those of that plug-in."""
         found = self.reading.settings(self.environment)
@@ -58,9 +63,7 @@ def compare(one: Side, other: Side, plugin: str | None = None) -> Comparison:
         other.name,
         tuple(_differences(one, other, plugin)),
         () if plugin else (*parts(one.reading, other.reading), *_timers(one, other)),
-        tuple(
-            f"{side.name}: {told}" for side in (one, other) for told in side.reading.told_problems
-        ),
+        tuple(f"{side.name}: {told}" for side in (one, other) for told in side.problems),
     )
 
 

@@ -13,12 +13,15 @@ from dataops_dagster.meltano.definitions import extras
 from dataops_dagster.meltano.entries import Base, Entry
 from dataops_dagster.meltano.files import LARGEST, Files, Kind
 from dataops_dagster.meltano.lineage import Parent
-from dataops_dagster.meltano.model import Place, Unreadable
+from dataops_dagster.meltano.model import Configuration, Place, Unreadable
 from dataops_dagster.meltano.parsing import read_yaml
 from dataops_dagster.meltano.project import Project, load
-from dataops_dagster.meltano.reading import MANIFEST, Reading
+from dataops_dagster.meltano.reading import MANIFEST, Key, Reading
 from dataops_dagster.meltano.resolving import resolve
 from dataops_dagster.meltano.schedules import FOLDER, Pipeline, pipeline, timers
+
+_SETTINGS = 200_000
+"""How many settings are worked out, in all environments together."""
 
 _PIPELINES = 500
 """How many pipelines are read."""
@@ -33,7 +36,7 @@ def gather(files: Files) -> Reading | None:
         return None
     project = load(files)
     pipelines, problems = _pipelines(files)
-    known = _as_written(project)
+    configurations, left_out = _configurations(project)
     environments = {environment.name: environment for environment in project.environments}
     return Reading(
         plugins={(plugin.type, plugin.name): plugin for plugin in project.plugins},
@@ -52,14 +55,8 @@ def gather(files: Files) -> Reading | None:
         },
         env=project.env,
         project_id=project.project_id,
-        configurations={
-            name: {
-                (plugin.type, plugin.name): resolve(known, plugin, name)
-                for plugin in project.plugins
-            }
-            for name in environments
-        },
-        problems=(*project.problems, *problems),
+        configurations=configurations,
+        problems=(*project.problems, *problems, *left_out),
         failure=project.failure,
         duplicates=tuple(oddities.duplicates(project)),
         nulls={name: tuple(oddities.nulls(project, name)) for name in environments},
@@ -76,6 +73,26 @@ def _first(entries: Iterable[dict[str, _V]]) -> dict[str, _V]:
     for entry in entries:
         found = {**entry, **found}
     return found
+
+
+def _configurations(
+    project: Project,
+) -> tuple[dict[str, dict[Key, Configuration]], list[Unreadable]]:
+    """Work out every plug-in in every environment, and say which ones are too many."""
+    known, count = _as_written(project), 0
+    found: dict[str, dict[Key, Configuration]] = {}
+    for environment in project.environments:
+        told = found[environment.name] = {}
+        for plugin in project.plugins:
+            answer = resolve(known, plugin, environment.name)
+            told[plugin.type, plugin.name] = answer
+            count += 1 + len(answer.settings)
+            if count > _SETTINGS:
+                reason = (
+                    f"there are over {_SETTINGS} settings in all; from here on they are left out"
+                )
+                return found, [Unreadable(environment.place, reason)]
+    return found, []
 
 
 def _digest(value: Any) -> str:

@@ -17,6 +17,7 @@ from dataops_dagster.meltano.model import (
     Unreadable,
 )
 from dataops_dagster.meltano.schedules import Timer
+from dataops_dagster.text import one_line
 
 Key: TypeAlias = tuple[str, str]
 """A plug-in's type and name."""
@@ -48,10 +49,20 @@ class Reading:
     nulls: Mapping[str, tuple[tuple[Place, str], ...]] = field(default_factory=dict)
     clashes: Mapping[str, tuple[tuple[Place, str], ...]] = field(default_factory=dict)
 
-    @property
-    def told_problems(self) -> tuple[str, ...]:
-        """What could not be read, each with its place, on a line."""
-        return tuple(f"{p.place.path}:{p.place.line}: {p.reason}" for p in self.problems)
+    def failures(self, environment: str) -> Iterator[tuple[Place, str]]:
+        """Yield the plug-ins whose configuration cannot be worked out, but for the whole's failure."""
+        for (_, name), found in self.configurations.get(environment, {}).items():
+            failure = found.failure or found.extras_failure
+            if failure and failure != self.failure:
+                yield found.plugin.place, f"{name}: Meltano would fail: {failure}"
+
+    def told_problems(self, environment: str) -> tuple[str, ...]:
+        """Return what could not be read or worked out, each with its place, on a line."""
+        found = [(problem.place, problem.reason) for problem in self.problems]
+        return tuple(
+            f"{place.path}:{place.line}: {one_line(reason)}"
+            for place, reason in (*found, *self.failures(environment))
+        )
 
     def settings(self, environment: str) -> Mapping[tuple[str, str], tuple[Setting, str]]:
         """Return what is set in an environment, by plug-in and setting, each with its layer in words."""

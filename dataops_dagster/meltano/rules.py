@@ -69,10 +69,7 @@ def undefined_environment(asked: Asked) -> Found:
 
 def no_answer(asked: Asked) -> Found:
     """Find plug-ins whose configuration cannot be worked out."""
-    for (_, name), found in asked.reading.configurations.get(asked.environment, {}).items():
-        failure = found.failure or found.extras_failure
-        if failure and failure != asked.reading.failure:  # that of the whole is told as a problem
-            yield found.plugin.place, f"{name}: Meltano would fail: {failure}"
+    yield from asked.reading.failures(asked.environment)
 
 
 def missing_variable(asked: Asked) -> Found:
