@@ -26,7 +26,8 @@ from dataops_dagster.gate import lint
 from dataops_dagster.model import Decision, DecisionKind
 from dataops_dagster.orchestration import assets, checks, decisions, ops
 from dataops_dagster.settings import Workspace
-from tests import repositories
+from dataops_dagster.testing.tinybird import StandIn
+from tests import repositories, tinybird
 from tests.conftest import NOW, PROJECT_FILES, SHOP, Shop, make_shop
 from tests.repositories import make_workspace
 
@@ -138,6 +139,13 @@ def test_a_program_that_is_shown_runs(tmp_path, monkeypatch, block):
     script.write_text(block.text)
     made = runpy.run_path(str(script))
     dg.Definitions.validate_loadable(made["defs"])
+
+
+@pytest.mark.parametrize("block", blocks("python", "from dataops_dagster.testing"), ids=str)
+def test_a_test_that_is_shown_passes(tmp_path, block):
+    script = tmp_path / "shown.py"
+    script.write_text(block.text)
+    runpy.run_path(str(script))
 
 
 # --- a gate -----------------------------------------------------------------------------------
@@ -425,13 +433,28 @@ def test_every_metadata_key_is_explained():
     assert used == {word for word in first_cells("glossary.md") if word.startswith("dataops/")}
 
 
+def test_every_part_of_the_stand_in_is_explained():
+    told = " ".join(first_cells("testing-tinybird.md"))
+    public = {name for name in vars(StandIn) if not name.startswith("_")} - {"serve"}
+    assert public
+    assert {name for name in public if not re.search(rf"\b{name}\b", told)} == set()
+    assert set(tinybird.VARIABLES.values()) <= first_cells("testing-tinybird.md")
+
+
 def test_every_module_is_in_the_architecture():
     package = ROOT / "dataops_dagster"
     folders = (
         package,
         *(
             package / name
-            for name in ("orchestration", "gate", "remotes", "meltano_cloud", "tinybird")
+            for name in (
+                "orchestration",
+                "gate",
+                "remotes",
+                "meltano_cloud",
+                "tinybird",
+                "testing/tinybird",
+            )
         ),
     )
     modules = [module for folder in folders for module in folder.glob("*.py")]
