@@ -16,6 +16,7 @@ from dataops_dagster.meltano_cloud.login import KeyLogin, TokenLogin, login_of
 from dataops_dagster.meltano_cloud.model import (
     CloudWorkspace,
     Job,
+    has_more,
     job_of,
     workspace_of,
     workspaces_of,
@@ -50,7 +51,7 @@ class Api:
             fresh = {w.id: w for w in listed if w.id not in found}
             found |= fresh
             # Known to repeat its only page: https://github.com/MeltanoLabs/tap-meltano-cloud/issues/1
-            if not fresh or "next" not in (data.get("_links") or {}):
+            if not fresh or not has_more(data):
                 break
         return list(found.values())
 
@@ -92,8 +93,8 @@ class Api:
     def _read(self, read: Callable[[Any], _T | None], data: Any, path: str) -> _T:
         found = read(data)
         if found is None:
-            problem = "its answer is not what the API's documentation says"
-            raise self._exchange("GET", path).error(None, problem)
+            asked = Exchange("", f"{self.url}/{path}", {}, self.login.secrets, "")
+            raise asked.error(None, "its answer is not what the API's documentation says")
         return found
 
     def _json(self, method: str, path: str, body: Any = None) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
@@ -27,8 +27,8 @@ class Exchange:
 
     method: str
     url: str
-    headers: Mapping[str, str]
-    secrets: Iterable[str]
+    headers: Mapping[str, str] = field(repr=False)
+    secrets: Iterable[str] = field(repr=False)
     refused: str
 
     def answer(self, body: bytes | None = None) -> bytes:
