@@ -106,7 +106,8 @@ def run_program(
             **extra,
         },
     )
-    secrets = [*secrets_of(step), *hidden]
+    seen = variables_of(step)
+    secrets = [*(seen[name] for name in seen if name not in _PUBLIC), *hidden]
     log = _Log(on_line)
 
     def note(line: str) -> None:
@@ -138,9 +139,9 @@ def run_program(
     return Result(outcome, ran, detail, seconds=time.monotonic() - begin)
 
 
-def secrets_of(step: Step) -> list[str]:
-    """Return the values of variables that nobody may read."""
-    return [os.environ[n] for n in step.variables if n not in _PUBLIC and n in os.environ]
+def variables_of(step: Step) -> dict[str, str]:
+    """Return the variables of ours that a step's program sees, as far as they are set."""
+    return {name: os.environ[name] for name in step.variables if name in os.environ}
 
 
 class _Log:
