@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -17,7 +16,6 @@ import dataops_dagster
 from dataops_dagster import execution, process
 from dataops_dagster.demo import meltano as demo_meltano
 from dataops_dagster.errors import ConfigError, ToolError
-from dataops_dagster.model import Outcome
 from dataops_dagster.platforms import PLATFORMS, Result, Task
 from dataops_dagster.settings import CommandStep, MeltanoStep
 from tests.conftest import Shop
@@ -35,9 +33,7 @@ def command(script: str, *variables: str, seconds: float = 20) -> CommandStep:
     )
 
 
-def execute(
-    shop: Shop, step, *, commit: str | None = None, on_line: Callable[[str], None] | None = None
-) -> tuple[Result, Task, list[str]]:
+def execute(shop: Shop, step, *, commit: str | None = None) -> tuple[Result, Task, list[str]]:
     """Run a step of staging; returns its result, its task and its lines."""
     lines: list[str] = []
     staging = shop.project.workspaces["staging"]
@@ -48,7 +44,7 @@ def execute(
         commit=execution.pin(shop.project, staging, commit, store=shop.store),
         run_id=RUN_ID,
         store=shop.store,
-        on_line=on_line or lines.append,
+        on_line=lines.append,
     )
     return result, task, lines
 
@@ -341,33 +337,6 @@ def test_what_json_hides_is_neither_a_leak_nor_a_control_character(shop: Shop, m
     result, _, lines = execute(shop, step)
     assert lines == ["tap: it is ***** [31m"]
     assert result.detail == "ended with exit code 1: tap: it is ***** [31m"
-
-
-def test_a_run_of_a_state_that_another_is_at_work_on_is_refused_before_it_starts(shop: Shop):
-    project = """
-environments: [{name: staging}]
-plugins:
-  extractors: [{name: tap, namespace: tap, executable: ./tap}]
-  loaders: [{name: target, namespace: target, executable: ./target}]
-jobs: [{name: load, tasks: [tap target]}]
-"""
-    shop.staging.commit({"meltano.yml": project})
-    (shop.root / "meltano").write_text("#!/bin/sh\necho at work\n")
-    (shop.root / "meltano").chmod(0o755)
-    job = MeltanoStep(platform="meltano", run=("load",), executable=str(shop.root / "meltano"))
-    seen = []
-
-    def on_line(_line: str) -> None:
-        blocks = job.model_copy(update={"run": ("tap", "target")})
-        seen.append(execute(shop, blocks))
-
-    first, _, _ = execute(shop, job, on_line=on_line)
-    ((second, _, lines),) = seen
-    assert first.passed
-    assert second.outcome is Outcome.ERRORED
-    assert second.detail == f"Dagster run {RUN_ID} is at work on staging:tap-to-target"
-    assert lines == []
-    assert execute(shop, job)[0].passed
 
 
 def test_of_a_flood_the_beginning_and_the_end_are_told(shop: Shop):

@@ -18,7 +18,7 @@ from dataops_dagster.meltano.selection import selected
 from dataops_dagster.model import Facts, Outcome, Stream
 from dataops_dagster.platforms import installations
 from dataops_dagster.platforms.exported import ExportedFiles
-from dataops_dagster.platforms.meltano_command import DATABASE, Meltano, kept
+from dataops_dagster.platforms.meltano_command import DATABASE, Meltano, kept_for, shared_by
 from dataops_dagster.platforms.task import Result, Task, variables_of
 from dataops_dagster.settings import MeltanoStep
 
@@ -50,7 +50,7 @@ def execute(step: MeltanoStep, task: Task, on_line: Callable[[str], None]) -> Re
 
 def _install(meltano: Meltano, needs: Sequence[Need], paths: Collection[str]) -> tuple[str, bool]:
     """Install what is missing; returns what went wrong, and whether all is there now."""
-    shared = meltano.shared / "plugins"
+    shared = shared_by(meltano.task.project) / "plugins"
     command = str(shutil.which(meltano.step.executable))
     places = installations.lead_to(
         needs, shared=shared, system=meltano.system, paths=paths, meltano=command
@@ -119,4 +119,4 @@ def _not_run(problem: str) -> Result:
 
 
 def _lock_of(task: Task, state_id: str) -> Path:
-    return kept(task) / "locks" / hashlib.sha256(state_id.encode()).hexdigest()[:32]
+    return kept_for(task) / "locks" / hashlib.sha256(state_id.encode()).hexdigest()[:32]

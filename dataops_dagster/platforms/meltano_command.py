@@ -31,11 +31,6 @@ class Meltano:
         """Meltano's own folder, which goes with the task."""
         return self.task.folder / "meltano"
 
-    @property
-    def shared(self) -> Path:
-        """What the runs of all workspaces of a project share; it may be deleted."""
-        return cache_folder() / "meltano" / self.task.project
-
     def call(
         self,
         *arguments: str,
@@ -56,15 +51,14 @@ class Meltano:
         )
 
     def _environment(self) -> dict[str, str]:
-        state = kept(self.task)
-        state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        shared = shared_by(self.task.project)
         defaults = {
             # The system database holds the state of incremental loads.
-            DATABASE: f"sqlite:///{state}/meltano.db",
-            "UV_CACHE_DIR": f"{self.shared}/uv",
-            "PIP_CACHE_DIR": f"{self.shared}/pip",
+            DATABASE: f"sqlite:///{kept_for(self.task)}/meltano.db",
+            "UV_CACHE_DIR": f"{shared}/uv",
+            "PIP_CACHE_DIR": f"{shared}/pip",
             # A Python that is fetched for a plug-in must outlive the home of the run.
-            "UV_PYTHON_INSTALL_DIR": f"{self.shared}/python",
+            "UV_PYTHON_INSTALL_DIR": f"{shared}/python",
         }
         return {
             "MELTANO_SEND_ANONYMOUS_USAGE_STATS": "false",
@@ -77,6 +71,16 @@ class Meltano:
         }
 
 
-def kept(task: Task) -> Path:
+def kept_for(task: Task) -> Path:
     """Return the folder of what a workspace's runs leave to the next: the state, and its locks."""
-    return state_folder() / task.project / task.workspace
+    return _private(state_folder() / task.project / task.workspace)
+
+
+def shared_by(project: str) -> Path:
+    """Return the folder of what the runs of all workspaces of a project share; it may be deleted."""
+    return _private(cache_folder() / "meltano" / project)
+
+
+def _private(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return folder
