@@ -15,6 +15,7 @@ from dataops_dagster.model import Outcome
 from dataops_dagster.platforms import Result
 from dataops_dagster.settings import MeltanoStep
 from tests.conftest import Shop
+from tests.test_meltano_log import metric, said
 
 RUN_ID = "5b6f0c8e-4f0b-4d0b-9a6e-3f1d6f1f2c11"
 PROJECT = """
@@ -206,3 +207,10 @@ def test_declared_streams_of_the_extractors_that_ran_were_moved(meltano_shop: Sh
     streams = {"tap": ["users"], "tap-hub": ["roles"]}
     result, _ = run(meltano_shop, "", streams=streams)
     assert [(s.extractor, s.name, s.rows) for s in result.facts.streams] == [("tap", "users", None)]
+
+
+def test_of_an_extractor_that_counts_only_what_it_counted_was_moved(meltano_shop: Shop):
+    line = said(metric("orders", 3), string_id="tap", producer=True, consumer=False)
+    (meltano_shop.root / "log").write_text(line)
+    result, _ = run(meltano_shop, f"cat {meltano_shop.root}/log", streams={"tap": ["users"]})
+    assert [(s.extractor, s.name, s.rows) for s in result.facts.streams] == [("tap", "orders", 3)]
