@@ -374,12 +374,14 @@ def test_every_setting_of_git_has_its_reason():
 def test_every_key_of_the_configuration_is_explained():
     told = first_cells("configuration.md")
     parts = config.schema()["$defs"]
-    for name in ("Workspace", "CommandStep", "MeltanoStep", "MeltanoCloudStep"):
+    for name in ("Workspace", "CommandStep", "MeltanoStep", "MeltanoCloudStep", "TinybirdStep"):
         assert set(parts[name]["properties"]) <= told
     for name in ("Gate", "Merge"):
         assert {f"{name.lower()}.{key}" for key in parts[name]["properties"]} <= told
     for name in ("Approvals", "Lint"):
         assert {f"gate.{name.lower()}.{key}" for key in parts[name]["properties"]} <= told
+    assert {f"tinybird.{key}" for key in parts["Tinybird"]["properties"]} <= told
+    assert {f"tinybird.branches.{key}" for key in parts["Branches"]["properties"]} <= told
     assert set(parts["Period"]["properties"]) <= told
     assert {f"automation.{key}" for key in parts["Automation"]["properties"]} <= told
 
@@ -460,7 +462,14 @@ def test_every_module_is_in_the_architecture():
         package,
         *(
             package / name
-            for name in ("orchestration", "gate", "remotes", "meltano_cloud", "testing/tinybird")
+            for name in (
+                "orchestration",
+                "gate",
+                "remotes",
+                "meltano_cloud",
+                "tinybird",
+                "testing/tinybird",
+            )
         ),
     )
     modules = [module for folder in folders for module in folder.glob("*.py")]

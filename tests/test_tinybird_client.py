@@ -115,5 +115,5 @@ def test_an_answer_of_another_form_is_an_error_in_words(stand_in, settings, monk
     client = Client.of(settings, WHERE)
 
     monkeypatch.setattr(stand_in, "serve", lambda *_: Answer(200, answer.encode()))
-    with pytest.raises(ToolError, match=r"not of the form|has no list|is no JSON"):
+    with pytest.raises(ToolError, match=r"not of the form|has no list|is not JSON"):
         client.resources()

@@ -145,8 +145,9 @@ def _follow(site: Site, id_: str) -> str | Refusal:
 
 
 def _wait_for_the_old(site: Site) -> None:
-    """Wait until the deployment before is gone: it would stand in the way of the next."""
-    while site.left > 0 and any(not d.live for d in site.client.deployments()):
+    """Wait until the deployment before is gone, but not for ever: the next one waits again."""
+    end = time.monotonic() + min(site.left, _DISCARD_SECONDS)
+    while time.monotonic() < end and any(not d.live for d in site.client.deployments()):
         time.sleep(POLL_SECONDS)
 
 

@@ -44,6 +44,7 @@ def foreign(
     """Refuse a workspace that mostly holds what the data project does not define: it is another's.
 
     An approval of the plan lets it through, as for a project that renames most of what it has.
+    `target` is whom it would be given for, empty where nobody can approve.
     """
     unknown = sorted(set(there) - set(project))
     if plan.digest in approved or not there or len(unknown) <= _MOSTLY * len(there):
@@ -52,9 +53,9 @@ def foreign(
     return Refusal(
         f"{len(unknown)} of the {len(set(there))} resources in the workspace are unknown to this data"
         f" project: {named}",
-        "a workspace holds one data project: name another workspace; if this is the right one,"
-        f" approve its plan: dataops approve {target} --plan {plan.digest}",
-        plan.digest,
+        "a workspace holds one data project: name another one"
+        + (f"; or dataops approve {target} --plan {plan.digest}" if target else ""),
+        plan.digest if target else "",
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ class Order:
     """What is wanted: one commit's data project in one workspace.
 
     `target` is the workspace's name with us, `folder` is private and holds `files`; `seconds` is
-    what all of it may take. `approved` are the digests of plans that people approved.
+    what all of it may take. Behind a gate alone people can approve; `approved` are the digests of plans that people approved.
     """
 
     settings: Tinybird
@@ -33,6 +32,7 @@ class Order:
     seconds: float
     on_line: Callable[[str], None]
     variables: tuple[str, ...] = ()
+    is_gated: bool = False
     is_production: bool = False
     approved: frozenset[str] = frozenset()
 
@@ -89,6 +89,8 @@ def make_tb(
     order: Order, folder: Path, end: float, environment: dict[str, str], *, with_token: bool
 ) -> Tb:
     """Return the tb of an order; the workspace's token is in its environment only if asked for."""
+    for name in order.variables:
+        secret(name, f"workspaces.{order.target}.deploy.variables")  # else tb would miss it later
     where = f"{order.where}.token_variable"
     tokens = {"TB_TOKEN": secret(order.settings.token_variable, where)} if with_token else {}
     home = order.folder / "home"
@@ -103,5 +105,5 @@ def make_tb(
         on_line=order.on_line,
         environment={**environment, **tokens},
         secrets=tuple(tokens.values()),
-        allowed=tuple(name for name in order.variables if name in os.environ),
+        allowed=order.variables,
     )
