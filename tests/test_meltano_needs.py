@@ -124,6 +124,22 @@ def test_a_name_that_leads_out_of_meltanos_folder_is_not_followed():
     assert [need.name for need in needs("..", "target-a")] == ["target-a"]
 
 
+def test_a_plug_in_of_a_lock_file_has_its_own_name_whatever_the_file_says():
+    (path,) = [name for name in FILES if name.endswith(".lock")]
+    other = {path: LOCK.replace('"name": "tap-locked"', '"name": "tap-else"')}
+    assert needs("tap-locked", "target-a", files=other)[0].folder == "tap-locked"
+
+
+@pytest.mark.parametrize("name", ["x/../../y", "a\\0b", "\\ud800", "x" * 61, "-\\n-"])
+def test_a_name_that_is_no_name_of_a_folder_is_left_to_meltano(name):
+    text = PROJECT.replace("{name: tap-a,", f'{{name: "{name}",')
+    given = GivenFiles({"meltano.yml": text})
+    project = load(given)
+    made = pipelines_of(project, [project.plugins[0].name, "target-a"], "staging")
+    found = needs_of(project, made, "staging", files=given, variables={})
+    assert [need.name for need in found] == ["target-a"]
+
+
 def test_an_installation_is_named_by_all_that_decides_what_is_installed():
     url = PROJECT.replace("dbt-core", "dbt-core==1")
     python = PROJECT.replace("pip_url: dbt-core", "pip_url: dbt-core, python: python3.12")

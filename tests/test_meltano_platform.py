@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from dataops_dagster import execution
+from dataops_dagster.errors import ConfigError
 from dataops_dagster.model import Outcome
 from dataops_dagster.platforms import Result
 from dataops_dagster.settings import MeltanoStep
@@ -110,6 +111,22 @@ def test_a_file_that_is_no_project_is_meltanos_to_refuse(shop: Shop):
     shop.staging.commit({"meltano.yml": "[" * 5000})
     result, _ = run(shop, "exit 1")
     assert result.outcome is Outcome.FAILED
+
+
+def test_a_job_of_more_plug_ins_than_anybody_has_is_refused(meltano_shop: Shop):
+    tasks = ", ".join(["tap target"] * 200)
+    meltano_shop.staging.commit({"meltano.yml": PROJECT.replace("[tap target]", f"[{tasks}]")})
+    with pytest.raises(ConfigError, match="run more than 300 plug-ins"):
+        run(meltano_shop, "")
+
+
+def test_a_hostile_name_in_a_state_id_harms_nothing(meltano_shop: Shop, tmp_path: Path):
+    text = PROJECT.replace("{name: target,", r'{name: "t\ud800\e[31m",').replace(
+        "[tap target]", r'["tap t\ud800\e[31m"]'
+    )
+    meltano_shop.staging.commit({"meltano.yml": text})
+    assert run(meltano_shop, "")[0].passed
+    assert list((tmp_path / "state" / "shop" / "staging" / "locks").iterdir())
 
 
 # --- one run at a time ------------------------------------------------------------------------

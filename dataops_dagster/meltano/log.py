@@ -88,7 +88,7 @@ class Log:
         ends = {"extractors": plugins[:1], "loaders": plugins[-1:]}
         found = codes if isinstance(codes, list) else [codes]
         told = [
-            Failing(ends[who][0].name if ends.get(who) else name_of(who), code)
+            Failing(name_of(ends[who][0].name if ends.get(who) else who), code)
             for each in found
             if isinstance(each, dict)
             for who, code in each.items()
@@ -96,7 +96,7 @@ class Log:
         ]
         command = _COMMAND_FAILED.search(str(entry.get("err")))
         if not told and command and plugins:
-            return (Failing(plugins[0].name, int(command[1])),)
+            return (Failing(name_of(plugins[0].name), int(command[1])),)
         return tuple(told[:2])
 
 

@@ -20,7 +20,7 @@ from dataops_dagster.meltano.project import Project
 
 _LOCAL = re.compile(r"[./~]|.*=[./~]|.*file:|-[erc]|--(editable|requirement|constraint)\b")
 _CREDENTIAL = re.compile(r"://(?:[^/@\s:]*:)?([^/@\s]+)@")
-_FOLDER = re.compile(r"(?!\.\.?$)[^/\x00]{1,200}")
+_NAME = re.compile(r"(?!\.\.?$)[\w.@+ -]{1,60}")  # one folder on any disk, one argument
 _SETTINGS = ("MELTANO_PYTHON", "MELTANO_VENV_BACKEND")
 _PYTHON, _DOTENV = ".python-version", ".env"
 _ARGUMENTS = 100
@@ -102,7 +102,7 @@ def _need(
     parent = project.parents[plugin.type, plugin.name]
     line = [entry, *parent.chain]
     folder = _folder(line, parent.base)
-    if plugin.pip_url is None or not _FOLDER.fullmatch(folder):
+    if plugin.pip_url is None or not (_NAME.fullmatch(folder) and _NAME.fullmatch(entry.name)):
         return None
     named = names(plugin.pip_url)
     envs = [each.env for each in line if isinstance(each.env, Mapping)]

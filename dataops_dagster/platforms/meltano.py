@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dataops_dagster import locks, process
+from dataops_dagster.errors import ConfigError
 from dataops_dagster.locks import Busy, Locked
 from dataops_dagster.meltano.log import Log
 from dataops_dagster.meltano.needs import Need, needs_of
@@ -22,6 +23,9 @@ from dataops_dagster.platforms.meltano_command import DATABASE, Meltano, kept_fo
 from dataops_dagster.platforms.task import Result, Task, variables_of
 from dataops_dagster.settings import MeltanoStep
 
+_PLUGINS = 300
+"""More blocks than this in one run are no pipelines of anybody; each may take a lock."""
+
 
 def execute(step: MeltanoStep, task: Task, on_line: Callable[[str], None]) -> Result:
     """Run jobs or blocks in the task's environment, which is always named explicitly.
@@ -31,6 +35,12 @@ def execute(step: MeltanoStep, task: Task, on_line: Callable[[str], None]) -> Re
     files = ExportedFiles(task.files)
     project = load(files)
     pipelines = pipelines_of(project, step.run, task.environment)
+    if sum(len(pipeline.plugins) for pipeline in pipelines) > _PLUGINS:
+        raise ConfigError.at(
+            f"workspaces.{task.workspace}",
+            f"the jobs of {task.commit[:12]} run more than {_PLUGINS} plug-ins",
+            "run fewer jobs at once",
+        )
     states = {_lock_of(task, p.state_id): p.state_id for p in pipelines if p.state_id}
     with locks.held(states, task.run_id) as lock:
         if isinstance(lock, Busy):
@@ -119,4 +129,8 @@ def _not_run(problem: str) -> Result:
 
 
 def _lock_of(task: Task, state_id: str) -> Path:
-    return kept_for(task) / "locks" / hashlib.sha256(state_id.encode()).hexdigest()[:32]
+    return (
+        kept_for(task)
+        / "locks"
+        / hashlib.sha256(state_id.encode("utf-8", "backslashreplace")).hexdigest()[:32]
+    )
