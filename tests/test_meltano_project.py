@@ -102,7 +102,7 @@ def test_a_project_may_live_in_a_folder_of_its_repository():
 
 
 @pytest.mark.parametrize("without_blobs", [False, True], ids=["whole", "partial"])
-def test_a_project_is_read_from_a_commit_without_a_checkout(tmp_path: Path, without_blobs: bool):
+def test_a_project_is_read_from_a_commit_without_a_checkout(tmp_path: Path, *, without_blobs: bool):
     workspace = make_workspace(tmp_path, "dev")
     commit = workspace.commit({**AUTH0, "big.yml": " " * (LARGEST + 1), "\u00e4/x.yml": "a: 1"})
     store = Store(tmp_path / "cache", "shop")
