@@ -6,15 +6,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dataops_dagster.meltano.definitions import TYPES, Definition, Malformed, declared, extras
+from dataops_dagster.meltano.definitions import Definition, Malformed, declared, extras
 from dataops_dagster.meltano.model import Place
-from dataops_dagster.meltano.parsing import Read, lines_of_names
 from dataops_dagster.meltano.values import Rows, Table, copied
 
 Key = tuple[str, str]
 """The type of a plug-in, and the name that it is asked for by."""
 
-_PARTS = frozenset(
+PARTS = frozenset(
     [
         "name",
         "inherit_from",
@@ -36,10 +35,9 @@ _PARTS = frozenset(
     ]
 )
 _SHOWN = frozenset({"hidden", "label", "logo_url", "description"})
-_DESCRIBED = _SHOWN | frozenset(
+DESCRIBED = _SHOWN | frozenset(
     "original deprecated docs repo supported_python_versions variants is_default_variant".split()  # noqa: SIM905  # shorter to read
 )
-_LOCKED = (_PARTS | _DESCRIBED | {"plugin_type"}) - {"inherit_from", "config", "default_variant"}
 
 
 @dataclass(frozen=True)
@@ -167,7 +165,7 @@ def _entry(type_: str, name: str, raw: Table, mapping: str | None = None) -> Ent
             type_, name, raw["namespace"], raw.get("variant"), settings,
             tuple(extras(type_, name, {}, raw.place, name)), raw, raw.place,
         )  # fmt: skip
-    known = _PARTS | (_DESCRIBED if custom else _SHOWN)
+    known = PARTS | (DESCRIBED if custom else _SHOWN)
     config = copied(raw.get("config") or Table(raw.place))
     rest = underscored(raw, known)
     return Entry(type_, name, raw, config, rest, settings, raw.place, custom, mapping)
@@ -181,28 +179,3 @@ def underscored(raw: Table, known: Iterable[str]) -> Table:
             table[f"_{key}"] = value
             table.places[f"_{key}"] = raw.at(key)
     return table
-
-
-def locked(path: str, read: Read, text: str) -> Base:
-    """Read what a lock file defines; raises Malformed."""
-    place = Place(path, 1)
-    raw = read.value
-    if not isinstance(raw, Table):
-        for problem in read.problems:
-            raise Malformed(problem.place, problem.reason)
-        raise Malformed(place, "the definition is no mapping")
-    name, type_, namespace = (
-        named(raw, "a definition"),
-        raw.get("plugin_type"),
-        raw.get("namespace"),
-    )
-    if type_ not in TYPES or not isinstance(namespace, str):
-        raise Malformed(place, "the definition has no plugin_type or no namespace")
-    if {"deprecated", "is_default_variant"} & set(raw):
-        raise Malformed(place, "the definition has a key that Meltano sets itself")
-    lines = {name: Place(path, line) for name, line in lines_of_names(text).items()}
-    defaults = underscored(raw, _LOCKED)
-    return Base(
-        type_, name, namespace, raw.get("variant"), tuple(declared(raw.get("settings"), name, lines)),
-        tuple(extras(type_, name, defaults, place, name)), raw, place, path,
-    )  # fmt: skip

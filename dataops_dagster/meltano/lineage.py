@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from dataops_dagster.meltano.definitions import Malformed
-from dataops_dagster.meltano.entries import Base, Entry, Key, locked
+from dataops_dagster.meltano.entries import Base, Entry, Key
 from dataops_dagster.meltano.including import Tree, Written
+from dataops_dagster.meltano.locks import locked
 from dataops_dagster.meltano.model import Place, Unreadable
-from dataops_dagster.meltano.parsing import read_json
 
 _LONGEST = 50
 
@@ -76,7 +76,7 @@ def _lock(tree: Tree, path: str, data: bytes | str, written: Written) -> Base | 
     problem = Malformed(Place(shown, 1), str(data))
     if isinstance(data, bytes):
         try:
-            return locked(shown, read_json(shown, data), data.decode("utf-8", "replace"))
+            return locked(shown, data)
         except Malformed as found:
             problem = found
     place = problem.place or Place(shown, 1)

@@ -1,12 +1,10 @@
-"""Reads YAML 1.2 and JSON into plain values that know their places, within bounds; runs no tag.
+"""Reads YAML 1.2 into plain values that know their places, within bounds; runs no tag.
 
 What cannot be taken in is named, and the rest of the file is kept where it can be told apart.
 """
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -68,32 +66,6 @@ def read_yaml(path: str, data: bytes) -> Read:
         reader.refuse(stopped.line, stopped.reason)
         return Read(None, reader.problems, is_broken=True)
     return Read(value, reader.problems, is_broken=reader.is_broken, nodes=reader.nodes)
-
-
-def read_json(path: str, data: bytes) -> Read:
-    """Read one JSON document; a value's place is the file's first line."""
-    start = Place(path, 1)
-    try:
-        value = json.loads(data)
-    except (ValueError, RecursionError) as problem:
-        line = getattr(problem, "lineno", 1)
-        reason = one_line(f"this is no JSON: {problem}")[:_LONGEST]
-        return Read(None, [Unreadable(Place(path, line), reason)], is_broken=True)
-    return Read(_placed(value, start))
-
-
-def _placed(value: Any, place: Place) -> Any:
-    match value:
-        case dict():
-            table = Table(place)
-            table.update({key: _placed(item, place) for key, item in value.items()})
-            return table
-        case list():
-            rows = Rows(place)
-            rows.extend(_placed(item, place) for item in value)
-            return rows
-        case _:
-            return value
 
 
 @dataclass
@@ -299,17 +271,3 @@ def _plain(value: Any) -> Any:
             return float(value)
         case _:
             return value
-
-
-_NAME = re.compile(r'"name"\s*:\s*"((?:[^"\\]|\\.)*)"')
-
-
-def lines_of_names(text: str) -> dict[str, int]:
-    """Return the line of each `"name": "..."` in a JSON text, counting from 1."""
-    found: dict[str, int] = {}
-    line, last = 1, 0
-    for match in _NAME.finditer(text):
-        line += text.count("\n", last, match.start())
-        last = match.start()
-        found.setdefault(match[1], line)
-    return found
