@@ -15,6 +15,9 @@ from dataops_dagster.meltano.model import Layer, Place
 from dataops_dagster.meltano.values import Table
 
 STARS = "*****"
+REDACTED = "(redacted)"
+"""What stands for a secret inside another value, where Meltano prints no stars."""
+
 
 Flat = Mapping[str, tuple[Any, Any]]
 """Written leaves by their dotted names: the map that each stands in, and its key there."""
@@ -71,18 +74,23 @@ class Level:
     written_prefixes: Sequence[str] = ()
     reads_env_aliases: bool = True
     parent: Level | None = None
-    _answers: dict[tuple[int, bool], Answer] = field(default_factory=dict)
+    _answers: dict[tuple[int, bool, str], Answer] = field(default_factory=dict)
     _inherited: dict[str, Answer] | None = None
     _as_env: dict[str, str] | None = None
 
-    def answer(self, definition: Definition, *, expanding: bool = True) -> Answer:
+    def answer(
+        self, definition: Definition, *, expanding: bool = True, stars: str = STARS
+    ) -> Answer:
         """Return a setting's value; raises Conflict, Uncastable or Unexpandable.
 
         Unless `expanding`, the value is as an heir takes it over: with its variables in it.
         """
-        key = id(definition), expanding
+        key = id(definition), expanding, stars
         if key not in self._answers:
-            self._answers[key] = self._answer(definition, expanding=expanding)
+            found = self._answer(definition, expanding=expanding)
+            if self.expansion.stars and found.value and definition.is_sensitive:
+                found = replace(found, value=stars)
+            self._answers[key] = found
         return self._answers[key]
 
     def found(self, definition: Definition) -> Answer:
@@ -169,8 +177,6 @@ class Level:
             found = self._assembled(definition, found, expanding=expanding)
         if not found.is_expandable and not (found.is_open and isinstance(found.value, str)):
             found = replace(found, value=cast(definition, found.value))
-        if self.expansion.stars and found.value and definition.is_sensitive:
-            found = replace(found, value=STARS)
         return found
 
     def _variables_for(self, definition: Definition) -> Mapping[str, Any]:
@@ -207,7 +213,7 @@ class Level:
 
     def _below(self, prefix: str, *, expanding: bool) -> dict[str, Answer]:
         return {
-            other.name.removeprefix(prefix): self.answer(other, expanding=expanding)
+            other.name.removeprefix(prefix): self.answer(other, expanding=expanding, stars=REDACTED)
             for other in self.definitions
             if other.name.startswith(prefix)
         }
@@ -219,7 +225,9 @@ class Level:
         return self._as_env
 
     def _pairs(self) -> Iterator[tuple[str, str]]:
-        answers = {d.name: (d, self.answer(d)) for d in self.definitions if not d.is_extra}
+        answers = {
+            d.name: (d, self.answer(d, stars=REDACTED)) for d in self.definitions if not d.is_extra
+        }
         for definition, answer in answers.values():
             if answer.value is not None:
                 value = text(definition, answer.value)

@@ -163,7 +163,7 @@ def _plugin(entry: Entry, parent: Parent) -> Plugin:
         inherit_from=_text(entry.inherits),
         parent=entry.name if entry.mapping else None,
         capabilities=tuple(map(str, _list(either("capabilities")))),
-        definition=base.lock if base else None,
+        definition=base.lock if base and not parent.chain else None,
         is_unlocked=parent.is_unlocked,
     )
 
