@@ -29,6 +29,8 @@ class CommittedFiles:
     def contents(self, paths: Sequence[str]) -> Mapping[str, bytes]:
         """Read files, all at once; leaves out what is larger than `LARGEST`."""
         blobs = {path: self._listed()[path].id for path in paths}
+        if self.access and len(paths) > 1:
+            self.objects.prefetch(self.commit, paths, self.access)
         wanted = list(dict.fromkeys(blobs.values()))
         read = dict(self.objects.contents(wanted, largest=LARGEST, access=self.access))
         return {path: read[blob] for path, blob in blobs.items() if blob in read}

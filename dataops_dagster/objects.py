@@ -222,6 +222,13 @@ class Objects(ABC):
         """Read a file's contents; with `access` a partial cache may ask for them."""
         return self.git("cat-file", "blob", blob, access=access, lazy=True).stdout
 
+    def prefetch(self, tree: str, paths: Sequence[str], access: Access) -> None:
+        """Let a partial cache ask for files of a tree all at once, where reading asks for each."""
+        literally = {"GIT_LITERAL_PATHSPECS": "1"}
+        options = ("-r", "--numstat", "--no-renames")  # counting lines needs all of them
+        given = ("diff-tree", *options, EMPTY_TREE, tree, "--", *paths)
+        self.git(*given, env=literally, access=access, lazy=True)
+
     def contents(
         self, blobs: Iterable[str], *, largest: int, access: Access | None = None
     ) -> Iterator[tuple[str, bytes]]:

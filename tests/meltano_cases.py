@@ -290,7 +290,7 @@ _CASES: dict[str, Case] = {
         TAP_X_D="{'k': 1}",
         TAP_X_E="5",
         TAP_X_F="('a', 'b')",
-    ),  # fmt: skip
+    ),
     "kinds guessed from values": _tap(
         "config: {a: 1, b: true, c: [1], d: {}, e: 5}",
         TAP_X_A="7",

@@ -57,7 +57,7 @@ class Oracle:
             "HOME": str(self.folder),
             "MELTANO_SEND_ANONYMOUS_USAGE_STATS": "false",
             "MELTANO_CLI_DISABLE_VERSION_CHECK": "1",
-            "MELTANO_HUB_URL": "http://127.0.0.1:9",
+            "MELTANO_HUB_URL": "nowhere://hub",  # so it fails at once, without another try
             "MELTANO_SYS_DIR_ROOT": str(self.folder / "system"),
             "MELTANO_DATABASE_URI": f"sqlite:///{self.folder}/meltano.db",
             "MELTANO_PROJECT_READONLY": "true",

@@ -39,7 +39,7 @@ def test_every_answer_is_that_of_the_real_meltano(case: Case, secrets: Secrets, 
     assert real.compare(case.files, case.variables, secrets=secrets) == []
 
 
-@settings(max_examples=150, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
 @given(project=projects())
 def test_every_answer_about_made_up_projects_is_that_of_the_real_meltano(project, real: Oracle):
     files, variables = project

@@ -101,16 +101,37 @@ def test_a_project_may_live_in_a_folder_of_its_repository():
     assert found.plugins[0].place.path == "data/meltano.yml"
 
 
-def test_a_project_is_read_from_a_commit_without_a_checkout(tmp_path: Path):
+@pytest.mark.parametrize("without_blobs", [False, True], ids=["whole", "partial"])
+def test_a_project_is_read_from_a_commit_without_a_checkout(tmp_path: Path, *, without_blobs: bool):
     workspace = make_workspace(tmp_path, "dev")
     commit = workspace.commit({**AUTH0, "big.yml": " " * (LARGEST + 1), "\u00e4/x.yml": "a: 1"})
     store = Store(tmp_path / "cache", "shop")
     access = Access(workspace.url, "workspaces.dev", ("file",))
-    store.fetch(access, "main", commit)
+    store.fetch(access, "main", commit, without_blobs=without_blobs)
+    assert store.is_partial is without_blobs
     files = CommittedFiles(store, commit, access)
     assert load(files) == load(GivenFiles(AUTH0))
     assert "\u00e4/x.yml" in files.kinds()
     assert set(files.contents(["meltano.yml", "big.yml"])) == {"meltano.yml"}
+
+
+def test_a_partial_cache_asks_for_all_lock_files_at_once(tmp_path: Path):
+    workspace = make_workspace(tmp_path, "dev")
+    lock = AUTH0["plugins/extractors/tap-auth0--matatika.lock"]
+    plugins = ", ".join(f"{{name: tap-{n}}}" for n in range(9))
+    locks = {
+        f"plugins/extractors/tap-{n}--default.lock": lock.replace("tap-auth0", f"tap-{n}")
+        for n in range(9)
+    }
+    commit = workspace.commit({"meltano.yml": f"plugins: {{extractors: [{plugins}]}}\n", **locks})
+    store = Store(tmp_path / "cache", "shop")
+    access = Access(workspace.url, "workspaces.dev", ("file",))
+    store.fetch(access, "main", commit, without_blobs=True)
+    before = set((store.folder / "objects").glob("pack/*.promisor"))
+    assert not any(
+        c.failure for c in resolve_all(load(CommittedFiles(store, commit, access)), [None])
+    )
+    assert len(set((store.folder / "objects").glob("pack/*.promisor")) - before) == 2
 
 
 def test_a_link_is_told_and_not_followed(tmp_path: Path):

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from dataops_dagster.meltano.definitions import TYPES, Definition, Malformed, declared, extras
+from dataops_dagster.meltano.definitions import Definition, Malformed, declared, extras
 from dataops_dagster.meltano.model import Place
-from dataops_dagster.meltano.parsing import Read, Rows, Table, copied, lines_of_names
+from dataops_dagster.meltano.values import Rows, Table, copied
 
 Key = tuple[str, str]
 """The type of a plug-in, and the name that it is asked for by."""
 
-_PARTS = frozenset(
+PARTS = frozenset(
     [
         "name",
         "inherit_from",
@@ -35,18 +35,9 @@ _PARTS = frozenset(
     ]
 )
 _SHOWN = frozenset({"hidden", "label", "logo_url", "description"})
-_DESCRIBED = _SHOWN | set(
-    [
-        "original",
-        "deprecated",
-        "docs",
-        "repo",
-        "supported_python_versions",
-        "variants",
-        "is_default_variant",
-    ]
+DESCRIBED = _SHOWN | frozenset(
+    "original deprecated docs repo supported_python_versions variants is_default_variant".split()  # noqa: SIM905  # shorter to read
 )
-_LOCKED = (_PARTS | _DESCRIBED | {"plugin_type"}) - {"inherit_from", "config", "default_variant"}
 
 
 @dataclass(frozen=True)
@@ -117,35 +108,6 @@ class Entry:
         return self.raw.get("env") or {}
 
 
-@dataclass(frozen=True)
-class EnvironmentEntry:
-    """An environment's entry, and the first one in it for each plug-in."""
-
-    name: str
-    raw: Table
-    place: Place
-    plugins: Mapping[Key, EnvironmentPlugin] = field(default_factory=dict)
-
-    @property
-    def env(self) -> Any:
-        """Its `env:` as it is written."""
-        return self.raw.get("env") or {}
-
-
-@dataclass(frozen=True)
-class EnvironmentPlugin:
-    """What an environment says of one plug-in."""
-
-    raw: Table
-    extras: Table
-    config: Any
-
-    @property
-    def env(self) -> Any:
-        """Its `env:` as it is written."""
-        return self.raw.get("env") or {}
-
-
 def named(raw: Any, what: str) -> str:
     """Return an entry's name; raises Malformed."""
     place = getattr(raw, "place", None)
@@ -203,7 +165,7 @@ def _entry(type_: str, name: str, raw: Table, mapping: str | None = None) -> Ent
             type_, name, raw["namespace"], raw.get("variant"), settings,
             tuple(extras(type_, name, {}, raw.place, name)), raw, raw.place,
         )  # fmt: skip
-    known = _PARTS | (_DESCRIBED if custom else _SHOWN)
+    known = PARTS | (DESCRIBED if custom else _SHOWN)
     config = copied(raw.get("config") or Table(raw.place))
     rest = underscored(raw, known)
     return Entry(type_, name, raw, config, rest, settings, raw.place, custom, mapping)
@@ -217,61 +179,3 @@ def underscored(raw: Table, known: Iterable[str]) -> Table:
             table[f"_{key}"] = value
             table.places[f"_{key}"] = raw.at(key)
     return table
-
-
-def environment_entry(raw: Any) -> EnvironmentEntry:
-    """Read an environment; raises Malformed."""
-    name = named(raw, "an environment")
-    wrong = set(raw) - {"name", "config", "env", "state_id_suffix", "annotations"}
-    if wrong:
-        key = min(wrong)
-        raise Malformed(raw.at(key), f"the environment {name} has the unknown key {key}")
-    config = raw.get("config") or Table(raw.place)
-    if not isinstance(config, Table):
-        raise Malformed(raw.at("config"), f"the config of the environment {name} is no mapping")
-    plugins = config.get("plugins") or Table(raw.place)
-    if not isinstance(plugins, Table):
-        raise Malformed(config.at("plugins"), f"plugins of the environment {name} are no mapping")
-    found: dict[Key, EnvironmentPlugin] = {}
-    for type_, rows in plugins.items():
-        for row in _rows(type_, rows, plugins):
-            key = type_, named(row, "a plug-in")
-            own = copied(row.get("config") or Table(row.place))
-            found.setdefault(key, EnvironmentPlugin(row, underscored(row, _OWN), own))
-    return EnvironmentEntry(name, raw, raw.place, found)
-
-
-_OWN = frozenset({"name", "config", "env", "annotations"})
-
-
-def _rows(type_: Any, rows: Any, table: Table) -> Rows:
-    if type_ not in TYPES:
-        raise Malformed(table.at(type_), f"{type_} is no type of plug-ins")
-    if not isinstance(rows, Rows):
-        raise Malformed(table.at(type_), f"{type_} are no list")
-    return rows
-
-
-def locked(path: str, read: Read, text: str) -> Base:
-    """Read what a lock file defines; raises Malformed."""
-    place = Place(path, 1)
-    raw = read.value
-    if not isinstance(raw, Table):
-        for problem in read.problems:
-            raise Malformed(problem.place, problem.reason)
-        raise Malformed(place, "the definition is no mapping")
-    name, type_, namespace = (
-        named(raw, "a definition"),
-        raw.get("plugin_type"),
-        raw.get("namespace"),
-    )
-    if type_ not in TYPES or not isinstance(namespace, str):
-        raise Malformed(place, "the definition has no plugin_type or no namespace")
-    if {"deprecated", "is_default_variant"} & set(raw):
-        raise Malformed(place, "the definition has a key that Meltano sets itself")
-    lines = {name: Place(path, line) for name, line in lines_of_names(text).items()}
-    defaults = underscored(raw, _LOCKED)
-    return Base(
-        type_, name, namespace, raw.get("variant"), tuple(declared(raw.get("settings"), name, lines)),
-        tuple(extras(type_, name, defaults, place, name)), raw, place, path,
-    )  # fmt: skip

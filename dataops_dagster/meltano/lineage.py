@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from dataops_dagster.meltano.definitions import Malformed
-from dataops_dagster.meltano.entries import Base, Entry, Key, locked
+from dataops_dagster.meltano.entries import Base, Entry, Key
 from dataops_dagster.meltano.including import Tree, Written
+from dataops_dagster.meltano.locks import locked
 from dataops_dagster.meltano.model import Place, Unreadable
-from dataops_dagster.meltano.parsing import read_json
 
 _LONGEST = 50
 
@@ -25,11 +25,6 @@ class Parent:
     base: Base | None = None
     failure: str = ""
     is_unlocked: bool = False
-
-
-def base_of(parent: Parent) -> Base | None:
-    """Return the definition that everything comes from, if it was found."""
-    return parent.base
 
 
 def namespace_of(entry: Entry, parent: Parent) -> str:
@@ -78,14 +73,15 @@ def _locks(
 
 def _lock(tree: Tree, path: str, data: bytes | str, written: Written) -> Base | str:
     shown = tree.shown(path)
-    try:
-        if isinstance(data, str):
-            raise Malformed(None, data)
-        return locked(shown, read_json(shown, data), data.decode("utf-8", "replace"))
-    except Malformed as problem:
-        place = problem.place or Place(shown, 1)
-        written.problems.append(Unreadable(place, problem.reason))
-        return f"{place.path}:{place.line}: {problem.reason}"
+    problem = Malformed(Place(shown, 1), str(data))
+    if isinstance(data, bytes):
+        try:
+            return locked(shown, data)
+        except Malformed as found:
+            problem = found
+    place = problem.place or Place(shown, 1)
+    written.problems.append(Unreadable(place, problem.reason))
+    return f"{place.path}:{place.line}: {problem.reason}"
 
 
 def _above(entry: Entry, live: Mapping[Key, Entry]) -> Entry | None:

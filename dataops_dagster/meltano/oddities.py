@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import ItemsView, Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
-from dataops_dagster.meltano.entries import EnvironmentPlugin, Key
+from dataops_dagster.meltano.entries import Key
+from dataops_dagster.meltano.environments import EnvironmentPlugin
 from dataops_dagster.meltano.model import Environment, Job, Place, Schedule
 from dataops_dagster.meltano.nesting import Unnestable, flatten
-from dataops_dagster.meltano.parsing import Table
+from dataops_dagster.meltano.values import Table
 from dataops_dagster.meltano.project import Project
 
 Told: TypeAlias = Iterator[tuple[Place, str]]

@@ -1,13 +1,10 @@
-"""Reads YAML 1.2 and JSON into plain values that know their places, within bounds; runs no tag.
+"""Reads YAML 1.2 into plain values that know their places, within bounds; runs no tag.
 
 What cannot be taken in is named, and the rest of the file is kept where it can be told apart.
 """
 
 from __future__ import annotations
 
-import copy
-import json
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,9 +22,9 @@ from ruamel.yaml.events import (
 from ruamel.yaml.nodes import ScalarNode
 from ruamel.yaml.reader import ReaderError
 from ruamel.yaml.scalarbool import ScalarBoolean
-from ruamel.yaml.timestamp import TimeStamp
 
 from dataops_dagster.meltano.model import Place, Unreadable
+from dataops_dagster.meltano.values import Refused, Rows, Table
 from dataops_dagster.text import one_line
 
 DEPTH = 60
@@ -39,35 +36,6 @@ _PROBLEMS = 100
 _MERGE = "tag:yaml.org,2002:merge"
 _PLAIN = {f"tag:yaml.org,2002:{name}" for name in ("int", "float", "bool", "null", "timestamp")}
 _CONTAINERS = {None, "!", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"}
-
-
-class Table(dict[Any, Any]):
-    """A mapping that knows where it and its keys stand."""
-
-    def __init__(self, place: Place) -> None:
-        super().__init__()
-        self.place = place
-        self.places: dict[Any, Place] = {}
-
-    def at(self, key: Any) -> Place:
-        """Return where a key stands, or the mapping if the key is not there."""
-        return self.places.get(key, self.place)
-
-
-class Rows(list[Any]):
-    """A list that knows where it and its items stand."""
-
-    def __init__(self, place: Place) -> None:
-        super().__init__()
-        self.place = place
-        self.places: list[Place] = []
-
-
-@dataclass(frozen=True)
-class Refused:
-    """Stands where a value could not be taken in."""
-
-    unreadable: Unreadable
 
 
 @dataclass
@@ -98,64 +66,6 @@ def read_yaml(path: str, data: bytes) -> Read:
         reader.refuse(stopped.line, stopped.reason)
         return Read(None, reader.problems, is_broken=True)
     return Read(value, reader.problems, is_broken=reader.is_broken, nodes=reader.nodes)
-
-
-def read_json(path: str, data: bytes) -> Read:
-    """Read one JSON document; a value's place is the file's first line."""
-    start = Place(path, 1)
-    try:
-        value = json.loads(data)
-    except (ValueError, RecursionError) as problem:
-        line = getattr(problem, "lineno", 1)
-        reason = one_line(f"this is no JSON: {problem}")[:_LONGEST]
-        return Read(None, [Unreadable(Place(path, line), reason)], is_broken=True)
-    return Read(_placed(value, start))
-
-
-def copied(value: Any) -> Any:
-    """Copy a value the way Meltano copies a `config:`: moments lose their zone and microseconds."""
-    match value:
-        case Table():
-            table = Table(value.place)
-            table.update({key: copied(item) for key, item in value.items()})
-            table.places = value.places
-            return table
-        case Rows():
-            rows = Rows(value.place)
-            rows.extend(copied(item) for item in value)
-            rows.places = value.places
-            return rows
-        case TimeStamp():
-            return copy.deepcopy(value)
-        case _:
-            return value
-
-
-def contains_refused(value: Any) -> Refused | None:
-    """Return what in a value could not be taken in, if anything could not."""
-    match value:
-        case Refused():
-            return value
-        case dict():
-            return next(filter(None, map(contains_refused, value.values())), None)
-        case list():
-            return next(filter(None, map(contains_refused, value)), None)
-        case _:
-            return None
-
-
-def _placed(value: Any, place: Place) -> Any:
-    match value:
-        case dict():
-            table = Table(place)
-            table.update({key: _placed(item, place) for key, item in value.items()})
-            return table
-        case list():
-            rows = Rows(place)
-            rows.extend(_placed(item, place) for item in value)
-            return rows
-        case _:
-            return value
 
 
 @dataclass
@@ -361,17 +271,3 @@ def _plain(value: Any) -> Any:
             return float(value)
         case _:
             return value
-
-
-_NAME = re.compile(r'"name"\s*:\s*"((?:[^"\\]|\\.)*)"')
-
-
-def lines_of_names(text: str) -> dict[str, int]:
-    """Return the line of each `"name": "..."` in a JSON text, counting from 1."""
-    found: dict[str, int] = {}
-    line, last = 1, 0
-    for match in _NAME.finditer(text):
-        line += text.count("\n", last, match.start())
-        last = match.start()
-        found.setdefault(match[1], line)
-    return found

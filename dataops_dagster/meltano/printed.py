@@ -7,7 +7,7 @@ from typing import Any
 
 from dataops_dagster.meltano.casting import as_json
 from dataops_dagster.meltano.model import Configuration, Shape
-from dataops_dagster.meltano.nesting import Unnestable, nest, without_dotted
+from dataops_dagster.meltano.nesting import nest, without_dotted
 
 
 class Part(str, Enum):
@@ -50,6 +50,3 @@ def shaped(flat: dict[str, Any], shape: Shape) -> dict[str, Any]:
             nested = nest(given, unescape=False)
             without_dotted(nested)
             return nested
-
-
-__all__ = ["Part", "Unnestable", "Unprintable", "printed", "shaped"]
