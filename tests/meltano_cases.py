@@ -330,6 +330,22 @@ _CASES: dict[str, Case] = {
         " {name: f, sensitive: true, kind: integer}, {name: g, sensitive: true}]\n"
         "config: {a: s, b: s, c: s, d: s, e: s, f: 5, h: $TAP_X_B}\nselect: [$TAP_X_B]"
     ),
+    "secrets in objects": _tap(
+        "settings: [{name: o, kind: object}, {name: o.k, sensitive: true, value: s}, {name: o.l, value: 1},"
+        " {name: p.k, sensitive: true}, {name: p, kind: object, value: {x: 1}}]\n"
+        "config: {p: {k: s}}\nz: $TAP_X_O"
+    ),
+    "secrets of objects, inherited": _project(
+        """\
+        plugins:
+          extractors:
+          - name: p
+            namespace: p
+            settings: [{name: o, kind: object, sensitive: true}, {name: o.k, sensitive: true}]
+            config: {o: {k: s}}
+          - {name: c, inherit_from: p, config: {o: {l: 1}}, select: [$C_O_K, $P_O_K]}
+        """
+    ),
     # --- extras -----------------------------------------------------------------------------------
     "extras": _tap(
         "select: [a.*, '!b.*']\nmetadata: {s: {f: {replication-method: FULL_TABLE}}}\n"
