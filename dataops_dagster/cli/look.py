@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from dataops_dagster import audit as auditing
 from dataops_dagster import clock, config, git, promotion
-from dataops_dagster.cli import options
+from dataops_dagster.cli import options, readiness
 from dataops_dagster.cli.act import Asked, consider
 from dataops_dagster.cli.session import Session, end, error_data, progress
 from dataops_dagster.cli.shown import in_words, table
@@ -28,9 +28,10 @@ from dataops_dagster.store import store_of
 @click.command()
 @click.pass_obj
 def check(session: Session) -> None:
-    """Check the configuration, and that every repository answers."""
+    """Check the configuration, that every repository answers, and Dagster's instance if there is one."""
     rows, broken = [], list[DataOpsError]()
-    for project in session.projects():
+    projects = session.projects()
+    for project in projects:
         with progress(session, f"asking the repositories of {project.name}"):
             heads = look_up_all(project)
         for name, head in heads.items():
@@ -42,15 +43,22 @@ def check(session: Session) -> None:
                 rows.append((project.name, name, "empty", f"there is no branch {branch} yet"))
             else:
                 rows.append((project.name, name, "ok", f"at {head.commit[:12]}"))
+    instance, unanswered = readiness.look(session, projects)
+    broken += unanswered
     header = ("project", "workspace", "state", "answer")
     data = {
         "git": git.version(),
         "workspaces": [dict(zip(header, row, strict=True)) for row in rows],
+        "instance": [as_data(finding) for finding in instance],
         "errors": [error_data(error) for error in broken],
     }
     errors = [f"[red]{escape(str(error))}[/]" for error in broken]
     session.show(
-        data, f"{git.version()}; the configuration is well formed", table(header, rows), *errors
+        data,
+        f"{git.version()}; the configuration is well formed",
+        table(header, rows),
+        *readiness.tables(instance),
+        *errors,
     )
     if broken:
         sys.exit(max(error.exit_code for error in broken))
