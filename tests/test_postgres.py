@@ -1,0 +1,151 @@
+"""Beyond one machine: a real PostgreSQL server, and processes that share no disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from benchmarks import postgres
+from dataops_dagster.demo import daemon
+from tests.conftest import PROJECT_FILES, SHOP
+from tests.deployment import Deployment, deployed, wait_for
+from tests.repositories import Workspace, make_workspace
+from tests.smart_http import SmartHttpServer
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("postgres")]
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[postgres.Server]:
+    """A PostgreSQL server of the tests' own."""
+    assert not postgres.missing()
+    with postgres.running() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def workspaces(tmp_path_factory) -> Iterator[dict[str, Workspace]]:
+    """The shop's repositories."""
+    root = tmp_path_factory.mktemp("servers")
+    made = {name: make_workspace(root, name) for name in ("dev", "staging", "prod")}
+    made["dev"].commit(PROJECT_FILES, "Initial commit")
+    made["staging"].commit({"README.md": "# staging\n"}, "Initial commit")
+    made["prod"].commit({"README.md": "# prod\n"}, "Initial commit")
+    return made
+
+
+@pytest.fixture(scope="module")
+def deployment(database, workspaces, tmp_path_factory) -> Iterator[Deployment]:
+    """The production example runs; it reaches the repositories by http, so shares no disk with them."""
+    server = SmartHttpServer(workspaces["dev"].bare.parent)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    project = SHOP.replace("[file]", "[http]\nautomation: {interval: 5s}")
+    project = project.replace("repository: ", f"repository: {server.url}/")
+    folder = tmp_path_factory.mktemp("machines")
+    with deployed(folder, database.variables("dagster"), project) as made:
+        yield made
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def at_once(deployment):
+    """Launch runs while no daemon is there, so that it finds all of them in the queue at once."""
+
+    def launched(*launches):
+        deployment.machines["daemon"].lose()
+        runs = [launch() for launch in launches]
+        deployment.start("daemon")
+        return deployment.end_of(*runs)
+
+    return launched
+
+
+def statuses(ended) -> list[str]:
+    return [run["status"] for run in ended]
+
+
+def prove(deployment: Deployment, location: str) -> None:
+    """Bring dev's head into staging, and run it there."""
+    assert statuses(deployment.end_of(deployment.promote(location, "staging"))) == ["SUCCESS"]
+    assert statuses(deployment.end_of(deployment.run(location, "staging"))) == ["SUCCESS"]
+
+
+def test_a_change_reaches_production_through_machines_that_are_lost(
+    deployment, workspaces, at_once
+):
+    staging, prod = workspaces["staging"], workspaces["prod"]
+    assert statuses(deployment.end_of(deployment.promote("one", "staging"))) == ["SUCCESS"]
+    deployment.machines["one"].lose()
+    assert statuses(deployment.end_of(deployment.run("two", "staging"))) == ["SUCCESS"]
+    deployment.machines["two"].lose()
+    for name in ("one", "two"):
+        deployment.start(name)
+    wait_for("the code locations", deployment.loaded)
+    # Nobody has promoted into production before: its pool has no limit yet, so both run at once.
+    both = [lambda name=name: deployment.promote(name, "prod") for name in ("one", "two")]
+    assert statuses(at_once(*both)) == ["SUCCESS", "SUCCESS"]
+    assert len(prod.tags()) == 1
+    assert prod.tree() == staging.tree()
+    assert statuses(deployment.end_of(deployment.deploy("two", "prod"))) == ["SUCCESS"]
+    # Each has what it fetched, and the parts that run no code of ours have nothing.
+    for name, machine in deployment.machines.items():
+        assert bool(list(machine.folder.rglob("*.git"))) == (name in ("one", "two"))
+
+
+def test_promotions_into_one_target_wait_for_each_other_in_the_pool(
+    deployment, workspaces, at_once
+):
+    workspaces["dev"].commit({"pipeline.yml": "source: users\ntarget: lake\n"}, "Another change")
+    prove(deployment, "two")
+    before = workspaces["prod"].tags()
+    both = [lambda name=name: deployment.promote(name, "prod") for name in ("one", "two")]
+    first, second = sorted(at_once(*both), key=lambda run: run["startTime"])
+    print(first, second)
+    assert statuses([first, second]) == ["SUCCESS", "SUCCESS"]
+    assert second["startTime"] >= first["endTime"]
+    assert len(set(workspaces["prod"].tags()) - set(before)) == 1
+
+
+def check(deployment: Deployment) -> dict[str, str]:
+    """Return what `dataops check` finds to do on one of the machines."""
+    machine = deployment.machines["two"]
+    command = [daemon.program("dataops"), "check", "--json"]
+    env = {**os.environ, **machine.environment}
+    done = subprocess.run(command, env=env, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return {f["what"]: f["mend"] for f in json.loads(done.stdout)["instance"] if f["mend"]}
+
+
+def test_check_finds_nothing_to_do_on_a_running_instance_with_its_sensors_on(deployment):
+    wait_for("the daemon", lambda: check(deployment).keys() == {"sensors of shop"})
+    with deployment.automatic("two"):
+        assert check(deployment) == {}
+
+
+SLOW = "echo begun; for i in $(seq 100); do sleep 0.1; echo $i; done; test ! -e broken\n"
+
+
+@pytest.mark.parametrize("away", [0, 20], ids="away for {} s".format)
+def test_a_database_that_is_away_during_a_run_keeps_no_change_from_production(
+    deployment, workspaces, database, away
+):
+    staging, prod = workspaces["staging"], workspaces["prod"]
+    workspaces["dev"].commit({"run.sh": SLOW, "away.txt": str(away)}, "Take ten seconds")
+    assert statuses(deployment.end_of(deployment.promote("one", "staging"))) == ["SUCCESS"]
+    run = deployment.run("one", "staging")
+    wait_for("the run", lambda: deployment.status(run)["status"] == "STARTED")
+    database.stop()
+    time.sleep(away)
+    database.start()
+    (ended,) = deployment.end_of(run)
+    print(ended)  # which of the two depends on what was being written
+    assert ended["status"] in ("SUCCESS", "FAILURE")
+    with deployment.automatic("two"):
+        wait_for("the promotion", lambda: prod.tree() == staging.tree())
