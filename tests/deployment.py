@@ -18,7 +18,6 @@ import yaml
 from dataops_dagster.demo import daemon
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
-LOCATIONS = ("one", "two")
 
 LAUNCH = """
 mutation ($selector: JobOrPipelineSelector!, $config: RunConfigData, $tags: [ExecutionTag!]) {
@@ -98,34 +97,38 @@ class Machine:
 
 @dataclass
 class Deployment:
-    """The production example: a webserver, a daemon, and here two code locations of one project."""
+    """One of the examples: a webserver, a daemon, code locations of one project, perhaps a worker."""
 
     folder: Path
-    database: Mapping[str, str]
+    variables: Mapping[str, str]
     project: str
-    ports: Mapping[str, int] = field(
-        default_factory=lambda: {name: free_port() for name in ("webserver", *LOCATIONS)}
-    )
+    locations: Mapping[str, int]
+    example: str = "production"
+    port: int = field(default_factory=free_port)
     machines: dict[str, Machine] = field(default_factory=dict)
 
     def start(self, name: str) -> Machine:
         """Start a part on a machine of its own, as docs/production.md says."""
-        machine = Machine(self.folder / name, self.database)
-        settings = (EXAMPLES / "production" / "dagster.yaml").read_text()
-        files = {"dagster/dagster.yaml": settings}
-        listen = ("-h", "127.0.0.1", "-p", str(self.ports.get(name, 0)))
-        if name in LOCATIONS:
-            command = ("dagster", "api", "grpc", "-m", daemon.DEFINITIONS, *listen)
+        machine = Machine(self.folder / name, self.variables)
+        files = {"dagster/dagster.yaml": (EXAMPLES / self.example / "dagster.yaml").read_text()}
+        if name in self.locations or name == "worker":
             files["dataops.yaml"] = self.project
         else:
             files["workspace.yaml"] = self._workspace()
-            command = {
-                "webserver": ("dagster-webserver", "-w", "workspace.yaml", *listen),
-                "daemon": ("dagster-daemon", "run", "-w", "workspace.yaml"),
-            }[name]
         self.machines[name] = machine
-        machine.start(*command, files=files)
+        machine.start(*self._command(name), files=files)
         return machine
+
+    def _command(self, name: str) -> tuple[str, ...]:
+        listen = ("-h", "127.0.0.1", "-p")
+        if name in self.locations:
+            port = str(self.locations[name])
+            return ("dagster", "api", "grpc", "-m", daemon.DEFINITIONS, *listen, port)
+        return {
+            "webserver": ("dagster-webserver", "-w", "workspace.yaml", *listen, str(self.port)),
+            "daemon": ("dagster-daemon", "run", "-w", "workspace.yaml"),
+            "worker": ("celery", "-A", "dagster_celery.app", "worker", "-Q", "dagster", "-c", "1"),
+        }[name]
 
     def _workspace(self) -> str:
         """Return the example's workspace.yaml with each code location of ours in place of its one."""
@@ -133,8 +136,7 @@ class Deployment:
         (entry,) = shown["load_from"]
         told = [
             {"grpc_server": {**entry["grpc_server"], "location_name": name, "port": port}}
-            for name, port in self.ports.items()
-            if name in LOCATIONS
+            for name, port in self.locations.items()
         ]
         return yaml.safe_dump({"load_from": told})
 
@@ -143,7 +145,7 @@ class Deployment:
     def ask(self, query: str, **variables: Any) -> Any:
         """Ask the webserver, as its own pages do; returns None while it does not answer."""
         request = urllib.request.Request(
-            f"http://127.0.0.1:{self.ports['webserver']}/graphql",
+            f"http://127.0.0.1:{self.port}/graphql",
             data=json.dumps({"query": query, "variables": variables}).encode(),
             headers={"Content-Type": "application/json"},
         )
@@ -159,7 +161,7 @@ class Deployment:
         """Say whether the webserver has all code locations."""
         entries = (self.ask(LOADED) or {}).get("locationEntries", [])
         kinds = {e["name"]: (e["locationOrLoadError"] or {}).get("__typename") for e in entries}
-        return kinds == dict.fromkeys(LOCATIONS, "RepositoryLocation")
+        return kinds == dict.fromkeys(self.locations, "RepositoryLocation")
 
     def launch(self, location: str, job: str, **more: Any) -> str:
         """Launch a job in a code location; returns the run."""
@@ -219,11 +221,10 @@ class Deployment:
 
 
 @contextmanager
-def deployed(folder: Path, database: Mapping[str, str], project: str) -> Iterator[Deployment]:
-    """Start all parts; afterwards none of them is left."""
-    deployment = Deployment(folder, database, project)
+def running(deployment: Deployment, *names: str) -> Iterator[Deployment]:
+    """Start the code locations and these parts; afterwards none of them is left."""
     with ExitStack() as stack:
-        for name in (*LOCATIONS, "webserver", "daemon"):
+        for name in (*deployment.locations, *names):
             stack.callback(lambda name=name: deployment.machines[name].processes.close())
             deployment.start(name)
         wait_for("the webserver", deployment.loaded)

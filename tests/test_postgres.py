@@ -8,13 +8,15 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from benchmarks import postgres
 from dataops_dagster.demo import daemon
 from tests.conftest import PROJECT_FILES, SHOP
-from tests.deployment import Deployment, deployed, wait_for
+from tests.deployment import Deployment, free_port, running, wait_for
 from tests.repositories import Workspace, make_workspace
 from tests.smart_http import SmartHttpServer
 
@@ -29,10 +31,8 @@ def database() -> Iterator[postgres.Server]:
         yield server
 
 
-@pytest.fixture(scope="module")
-def workspaces(tmp_path_factory) -> Iterator[dict[str, Workspace]]:
-    """The shop's repositories."""
-    root = tmp_path_factory.mktemp("servers")
+def make_workspaces(root: Path) -> dict[str, Workspace]:
+    """Make the shop's repositories."""
     made = {name: make_workspace(root, name) for name in ("dev", "staging", "prod")}
     made["dev"].commit(PROJECT_FILES, "Initial commit")
     made["staging"].commit({"README.md": "# staging\n"}, "Initial commit")
@@ -40,18 +40,31 @@ def workspaces(tmp_path_factory) -> Iterator[dict[str, Workspace]]:
     return made
 
 
-@pytest.fixture(scope="module")
-def deployment(database, workspaces, tmp_path_factory) -> Iterator[Deployment]:
-    """The production example runs; it reaches the repositories by http, so shares no disk with them."""
-    server = SmartHttpServer(workspaces["dev"].bare.parent)
+@contextmanager
+def reached_by_http(root: Path) -> Iterator[str]:
+    """Serve the repositories, so that nobody needs their disk; yields what dataops.yaml says."""
+    server = SmartHttpServer(root)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     project = SHOP.replace("[file]", "[http]\nautomation: {interval: 5s}")
-    project = project.replace("repository: ", f"repository: {server.url}/")
-    folder = tmp_path_factory.mktemp("machines")
-    with deployed(folder, database.variables("dagster"), project) as made:
-        yield made
+    yield project.replace("repository: ", f"repository: {server.url}/")
     server.shutdown()
     server.server_close()
+
+
+@pytest.fixture(scope="module")
+def workspaces(tmp_path_factory) -> dict[str, Workspace]:
+    return make_workspaces(tmp_path_factory.mktemp("servers"))
+
+
+@pytest.fixture(scope="module")
+def deployment(database, workspaces, tmp_path_factory) -> Iterator[Deployment]:
+    """The production example, with two code locations of the one project."""
+    folder, variables = tmp_path_factory.mktemp("machines"), database.variables("dagster")
+    locations = {"one": free_port(), "two": free_port()}
+    with reached_by_http(workspaces["dev"].bare.parent) as project:
+        made = Deployment(folder, variables, project, locations)
+        with running(made, "webserver", "daemon"):
+            yield made
 
 
 @pytest.fixture
@@ -149,3 +162,21 @@ def test_a_database_that_is_away_during_a_run_keeps_no_change_from_production(
     assert ended["status"] in ("SUCCESS", "FAILURE")
     with deployment.automatic("two"):
         wait_for("the promotion", lambda: prod.tree() == staging.tree())
+
+
+def test_runs_take_place_on_celerys_workers(database, tmp_path):
+    (tmp_path / "servers").mkdir()
+    workspaces = make_workspaces(tmp_path / "servers")
+    variables = database.variables("celery")
+    database.variables("broker")
+    # Celery keeps its queue in any database; yours is likely to be Redis or RabbitMQ.
+    variables["CELERY_BROKER_URL"] = f"sqla+{database.url('broker')}"
+    variables["CELERY_RESULT_BACKEND"] = f"db+{database.url('broker')}"
+    with reached_by_http(tmp_path / "servers") as project:
+        made = Deployment(tmp_path, variables, project, {"one": free_port()}, "celery")
+        with running(made, "webserver", "daemon", "worker"):
+            prove(made, "one")
+            assert statuses(made.end_of(made.promote("one", "prod"))) == ["SUCCESS"]
+    assert workspaces["prod"].tree() == workspaces["staging"].tree()
+    using = {name for name, m in made.machines.items() if list(m.folder.rglob("*.git"))}
+    assert using == {"worker"}
