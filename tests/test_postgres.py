@@ -16,7 +16,7 @@ import pytest
 from benchmarks import postgres
 from dataops_dagster.demo import daemon
 from tests.conftest import PROJECT_FILES, SHOP
-from tests.deployment import Deployment, free_port, running, wait_for
+from tests.deployment import Deployment, Machine, free_port, running, wait_for
 from tests.repositories import Workspace, make_workspace
 from tests.smart_http import SmartHttpServer
 
@@ -40,15 +40,30 @@ def make_workspaces(root: Path) -> dict[str, Workspace]:
     return made
 
 
+class Slow(SmartHttpServer):
+    """A server that takes its time to greet, as one far away."""
+
+    seconds = 0.0
+
+    def finish_request(self, request, client_address):
+        time.sleep(self.seconds)
+        super().finish_request(request, client_address)
+
+
 @contextmanager
-def reached_by_http(root: Path) -> Iterator[str]:
-    """Serve the repositories, so that nobody needs their disk; yields what dataops.yaml says."""
-    server = SmartHttpServer(root)
+def reached_by_http(root: Path) -> Iterator[Slow]:
+    """Serve the repositories, so that nobody needs their disk."""
+    server = Slow(root)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    project = SHOP.replace("[file]", "[http]\nautomation: {interval: 5s}")
-    yield project.replace("repository: ", f"repository: {server.url}/")
+    yield server
     server.shutdown()
     server.server_close()
+
+
+def project_at(url: str) -> str:
+    """Return the shop's dataops.yaml with its repositories at a server."""
+    project = SHOP.replace("[file]", "[http]\nautomation: {interval: 5s}")
+    return project.replace("repository: ", f"repository: {url}/")
 
 
 @pytest.fixture(scope="module")
@@ -57,14 +72,32 @@ def workspaces(tmp_path_factory) -> dict[str, Workspace]:
 
 
 @pytest.fixture(scope="module")
-def deployment(database, workspaces, tmp_path_factory) -> Iterator[Deployment]:
+def server(workspaces) -> Iterator[Slow]:
+    """The git server of the workspaces."""
+    with reached_by_http(workspaces["dev"].bare.parent) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def deployment(database, server, tmp_path_factory) -> Iterator[Deployment]:
     """The production example, with two code locations of the one project."""
     folder, variables = tmp_path_factory.mktemp("machines"), database.variables("dagster")
     locations = {"one": free_port(), "two": free_port()}
-    with reached_by_http(workspaces["dev"].bare.parent) as project:
-        made = Deployment(folder, variables, project, locations)
-        with running(made, "webserver", "daemon"):
-            yield made
+    made = Deployment(folder, variables, project_at(server.url), locations)
+    with running(made, "webserver", "daemon"):
+        yield made
+
+
+LONG = 8.0
+"""Seconds of a server's greeting: more than between two workers' starts, and not yet silence."""
+
+
+def command(words: list[str], machine: Machine) -> str:
+    """Call a command on a machine; returns what it prints."""
+    env = {**os.environ, **machine.environment}
+    done = subprocess.run(words, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 @pytest.fixture
@@ -91,7 +124,7 @@ def prove(deployment: Deployment, location: str) -> None:
 
 
 def test_a_change_reaches_production_through_machines_that_are_lost(
-    deployment, workspaces, at_once
+    deployment, workspaces, server, at_once, monkeypatch
 ):
     staging, prod = workspaces["staging"], workspaces["prod"]
     assert statuses(deployment.end_of(deployment.promote("one", "staging"))) == ["SUCCESS"]
@@ -102,8 +135,12 @@ def test_a_change_reaches_production_through_machines_that_are_lost(
         deployment.start(name)
     wait_for("the code locations", deployment.loaded)
     # Nobody has promoted into production before: its pool has no limit yet, so both run at once.
+    monkeypatch.setattr(server, "seconds", LONG)
     both = [lambda name=name: deployment.promote(name, "prod") for name in ("one", "two")]
-    assert statuses(at_once(*both)) == ["SUCCESS", "SUCCESS"]
+    first, second = at_once(*both)
+    assert statuses([first, second]) == ["SUCCESS", "SUCCESS"]
+    assert max(first["startTime"], second["startTime"]) < min(first["endTime"], second["endTime"])
+    monkeypatch.undo()
     assert len(prod.tags()) == 1
     assert prod.tree() == staging.tree()
     assert statuses(deployment.end_of(deployment.deploy("two", "prod"))) == ["SUCCESS"]
@@ -113,11 +150,14 @@ def test_a_change_reaches_production_through_machines_that_are_lost(
 
 
 def test_promotions_into_one_target_wait_for_each_other_in_the_pool(
-    deployment, workspaces, at_once
+    deployment, workspaces, server, at_once, monkeypatch
 ):
     workspaces["dev"].commit({"pipeline.yml": "source: users\ntarget: lake\n"}, "Another change")
     prove(deployment, "two")
     before = workspaces["prod"].tags()
+    limit = ("instance", "concurrency", "set", "dataops__shop__prod", "1")
+    command([daemon.program("dagster"), *limit], deployment.machines["daemon"])
+    monkeypatch.setattr(server, "seconds", LONG)
     both = [lambda name=name: deployment.promote(name, "prod") for name in ("one", "two")]
     first, second = sorted(at_once(*both), key=lambda run: run["startTime"])
     print(first, second)
@@ -126,20 +166,16 @@ def test_promotions_into_one_target_wait_for_each_other_in_the_pool(
     assert len(set(workspaces["prod"].tags()) - set(before)) == 1
 
 
-def check(deployment: Deployment) -> dict[str, str]:
+def to_do(deployment: Deployment) -> dict[str, str]:
     """Return what `dataops check` finds to do on one of the machines."""
-    machine = deployment.machines["two"]
-    command = [daemon.program("dataops"), "check", "--json"]
-    env = {**os.environ, **machine.environment}
-    done = subprocess.run(command, env=env, capture_output=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return {f["what"]: f["mend"] for f in json.loads(done.stdout)["instance"] if f["mend"]}
+    told = command([daemon.program("dataops"), "check", "--json"], deployment.machines["two"])
+    return {found["what"]: found["mend"] for found in json.loads(told)["instance"] if found["mend"]}
 
 
 def test_check_finds_nothing_to_do_on_a_running_instance_with_its_sensors_on(deployment):
-    wait_for("the daemon", lambda: check(deployment).keys() == {"sensors of shop"})
+    wait_for("the daemon", lambda: to_do(deployment).keys() == {"sensors of shop"})
     with deployment.automatic("two"):
-        assert check(deployment) == {}
+        assert to_do(deployment) == {}
 
 
 SLOW = "echo begun; for i in $(seq 100); do sleep 0.1; echo $i; done; test ! -e broken\n"
@@ -172,7 +208,8 @@ def test_runs_take_place_on_celerys_workers(database, tmp_path):
     # Celery keeps its queue in any database; yours is likely to be Redis or RabbitMQ.
     variables["CELERY_BROKER_URL"] = f"sqla+{database.url('broker')}"
     variables["CELERY_RESULT_BACKEND"] = f"db+{database.url('broker')}"
-    with reached_by_http(tmp_path / "servers") as project:
+    with reached_by_http(tmp_path / "servers") as server:
+        project = project_at(server.url)
         made = Deployment(tmp_path, variables, project, {"one": free_port()}, "celery")
         with running(made, "webserver", "daemon", "worker"):
             prove(made, "one")
