@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import threading
 import time
@@ -12,11 +13,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from benchmarks import postgres
+from dataops_dagster.cli import main
 from dataops_dagster.demo import daemon
 from tests.conftest import PROJECT_FILES, SHOP
-from tests.deployment import Deployment, Machine, free_port, running, wait_for
+from tests.deployment import EXAMPLES, Deployment, Machine, free_port, running, wait_for
 from tests.repositories import Workspace, make_workspace
 from tests.smart_http import SmartHttpServer
 
@@ -217,3 +220,21 @@ def test_runs_take_place_on_celerys_workers(database, tmp_path):
     assert workspaces["prod"].tree() == workspaces["staging"].tree()
     using = {name for name, m in made.machines.items() if list(m.folder.rglob("*.git"))}
     assert using == {"worker"}
+
+
+@pytest.mark.parametrize("words", [("check",), ("why", "prod")], ids=" ".join)
+def test_a_database_that_does_not_answer_is_told_in_words(shop, tmp_path, monkeypatch, words):
+    home = tmp_path / "dagster"
+    home.mkdir()
+    (home / "dagster.yaml").write_text((EXAMPLES / "production" / "dagster.yaml").read_text())
+    told = {"HOST": "127.0.0.1", "PORT": str(free_port()), "DB": "dagster"}
+    told |= {"USER": "dagster", "PASSWORD": "hunter2"}
+    for name, value in told.items():
+        monkeypatch.setenv(f"DAGSTER_POSTGRES_{name}", value)
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    monkeypatch.setenv("DATAOPS_CONFIG", str(shop.root / "dataops.yaml"))
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 3
+    assert isinstance(done.exception, SystemExit)
+    assert f"the storage which {home}/dagster.yaml names" in re.sub(r"\s+", " ", done.output)
+    assert "hunter2" not in done.output
