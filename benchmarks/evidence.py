@@ -4,8 +4,8 @@
                                   [--report benchmarks/results]
 
 Instances that differ in nothing but their past take turns. Times are of this machine and this
-hour; the ratios are what can be compared. PostgreSQL needs Debian's package `postgresql` and the
-dependency group `benchmark`; without them SQLite is measured alone.
+hour; the ratios are what can be compared. PostgreSQL needs the dependency group `test`; without it
+SQLite is measured alone.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ def _arguments() -> argparse.Namespace:
 def _pasts(
     folder: Path,
     project: history.Shop,
-    server: postgres.Running | None,
+    server: postgres.Server | None,
     storages: Sequence[str],
     counts: Sequence[int],
 ) -> list[Past]:

@@ -133,6 +133,14 @@ def test_the_code_location_that_is_shown_is_the_one_in_this_folder():
     assert yaml.safe_load(block.text) == yaml.safe_load((ROOT / "workspace.yaml").read_text())
 
 
+@pytest.mark.parametrize("block", blocks("yaml", "# examples/"), ids=str)
+def test_a_part_of_an_example_that_is_shown_stands_in_it(block):
+    title, _, text = block.text.partition("\n")
+    whole = yaml.safe_load((ROOT / title.removeprefix("# ")).read_text())
+    for key, shown in yaml.safe_load(text).items():
+        assert whole[key] == shown
+
+
 @pytest.mark.parametrize("block", blocks("python", "from pathlib"), ids=str)
 def test_a_program_that_is_shown_runs(tmp_path, monkeypatch, block):
     demo_configuration(tmp_path)

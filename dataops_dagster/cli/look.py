@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from dataops_dagster import audit as auditing
 from dataops_dagster import clock, config, execution, git, promotion
-from dataops_dagster.cli import meltano_cloud, options
+from dataops_dagster.cli import meltano_cloud, options, readiness
 from dataops_dagster.cli.act import Asked, consider
 from dataops_dagster.cli.session import Session, end, error_data, progress
 from dataops_dagster.cli.shown import in_words, table
@@ -29,7 +29,7 @@ from dataops_dagster.store import store_of
 @click.command()
 @click.pass_obj
 def check(session: Session) -> None:
-    """Check the configuration, and that every repository and platform answers."""
+    """Check the configuration, repositories and platforms, and Dagster's instance if there is one."""
     rows, broken, projects = [], list[DataOpsError](), session.projects()
     for project in projects:
         with progress(session, f"asking the repositories of {project.name}"):
@@ -43,6 +43,8 @@ def check(session: Session) -> None:
                 rows.append((project.name, name, "empty", f"there is no branch {branch} yet"))
             else:
                 rows.append((project.name, name, "ok", f"at {head.commit[:12]}"))
+    instance, unanswered = readiness.look(session, projects)
+    broken += unanswered
     header = ("project", "workspace", "state", "answer")
     served, by_hand, wrong = meltano_cloud.checked(session, projects)
     broken += wrong
@@ -51,6 +53,7 @@ def check(session: Session) -> None:
         "workspaces": [dict(zip(header, row, strict=True)) for row in rows],
         "meltano_cloud": [dict(zip(meltano_cloud.HEADER, row, strict=True)) for row in served],
         "by_hand": by_hand,
+        "instance": [as_data(finding) for finding in instance],
         "errors": [error_data(error) for error in broken],
     }
     session.show(
@@ -59,6 +62,7 @@ def check(session: Session) -> None:
         table(header, rows),
         *([table(meltano_cloud.HEADER, served)] if served else []),
         *(f"by hand: {escape(reminder)}" for reminder in by_hand),
+        *readiness.tables(instance),
         *(f"[red]{escape(str(error))}[/]" for error in broken),
     )
     if broken:

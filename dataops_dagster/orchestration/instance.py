@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -11,15 +13,45 @@ import dagster as dg
 from yaml import YAMLError
 
 from dataops_dagster import clock
-from dataops_dagster.errors import ConfigError
+from dataops_dagster.errors import ConfigError, ToolError
 from dataops_dagster.heads import look_up_all
 from dataops_dagster.model import Decision, Evidence
 from dataops_dagster.orchestration import naming
 from dataops_dagster.orchestration.decisions import decide_job
+from dataops_dagster.orchestration.readiness import Finding, judge, look
 from dataops_dagster.orchestration.records import InstanceBook, deployed
 from dataops_dagster.orchestration.requests import Due, Observer
 from dataops_dagster.settings import Project
 from dataops_dagster.store import store_of
+from dataops_dagster.text import one_line
+
+# What Dagster says of a mistake, without the values that stand there: one may be a password.
+_MISTAKE = re.compile(
+    r"environment variable \"\w+\" which is not set"
+    r"|(?:Received unexpected|Missing required) config entr[^:]*? at (?:path [\w:]+|the root)"
+)
+
+
+@contextlib.contextmanager
+def _answering(home: Path) -> Iterator[None]:
+    """Turn what Dagster and its storage raise into our errors."""
+    where, hint = str(home / "dagster.yaml"), "mend it, or set DAGSTER_HOME to another folder"
+    try:
+        yield
+    except (dg.DagsterError, YAMLError, OSError, ImportError) as error:
+        said = _MISTAKE.search(str(error))
+        problem = said[0] if said else (str(error).strip() or repr(error)).splitlines()[0][:300]
+        told = f"Dagster cannot use this instance: {problem}"
+        raise ConfigError.at(where, told, hint) from None
+    except Exception as error:  # noqa: BLE001  # each storage raises its own
+        told = one_line(str(error))[:300]
+        raise ToolError(
+            f"asking Dagster's instance of {home}",
+            None,
+            told,
+            retryable=True,
+            hint=f"see that the storage which {where} names is there and answers",
+        ) from None
 
 
 class HomeInstance:
@@ -35,14 +67,15 @@ class HomeInstance:
                 "is not set to an absolute path of a folder, so evidence cannot be looked up",
                 "set it to the folder that Dagster's daemon and webserver use",
             )
-        try:
+        with _answering(home):
             return dg.DagsterInstance.get()
-        except (dg.DagsterError, YAMLError, OSError) as error:
-            raise ConfigError.at(
-                str(home / "dagster.yaml"),
-                f"Dagster cannot use this instance: {str(error).strip().splitlines()[0][:300]}",
-                "mend dagster.yaml, or set DAGSTER_HOME to another folder",
-            ) from None
+
+    def findings(self, projects: Sequence[Project]) -> list[Finding]:
+        """Return how the instance is set up for these projects, and whether it runs."""
+        instance = self.instance
+        with _answering(Path(os.environ["DAGSTER_HOME"])):
+            facts = look(instance, clock.now())
+        return list(judge(facts, projects))
 
     def find(
         self, project: str, workspace: str, environment: str, commits: Sequence[str]

@@ -1,0 +1,189 @@
+"""Is the instance of Dagster set up for promotions, and does it run? Changes nothing there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import dagster as dg
+
+from dataops_dagster.orchestration import naming
+from dataops_dagster.settings import Project
+
+_THIS_MACHINE = {"localhost", "127.0.0.1", "::1"}
+_SILENCE = timedelta(minutes=5)  # a daemon gives a sign of life each half minute
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing about the instance; `mend` says what to do about it, and is empty where all is well."""
+
+    what: str
+    says: str
+    mend: str = ""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What an instance says of itself. A limit or number of retries that is not set is None."""
+
+    storage: str
+    elsewhere: Sequence[str]
+    is_queued: bool
+    default_limit: int | None
+    granularity: str
+    pools: Mapping[str, int]
+    is_monitored: bool
+    max_runtime: int
+    retries: int | None
+    daemons: Mapping[str, bool]
+    sensors: Mapping[str, bool]
+
+
+def look(instance: dg.DagsterInstance, now: datetime) -> Facts:
+    """Ask the instance; what its storage raises where it does not answer is passed on."""
+    # Attributes without an underscore, though not marked public: nothing that is says these.
+    concurrency = instance.get_concurrency_config()
+    granularity = concurrency.pool_config.pool_granularity
+    states = instance.all_instigator_state()
+    return Facts(
+        storage=type(instance.event_log_storage).__name__.removesuffix("EventLogStorage"),
+        elsewhere=_elsewhere(instance, states),
+        is_queued=concurrency.run_queue_config is not None,
+        default_limit=concurrency.pool_config.default_pool_limit,
+        granularity=granularity.value if granularity else "op",
+        pools={pool.name: pool.limit for pool in instance.event_log_storage.get_pool_limits()},
+        is_monitored=instance.run_monitoring_enabled,
+        max_runtime=instance.run_monitoring_max_runtime_seconds,
+        retries=instance.run_retries_max_retries if instance.run_retries_enabled else None,
+        daemons={
+            name: _is_alive(status, now)
+            for name, status in sorted(instance.get_daemon_statuses().items())
+        },
+        # Two code locations may have a sensor of one name.
+        sensors={
+            state.name: any(s.is_running for s in states if s.name == state.name)
+            for state in states
+        },
+    )
+
+
+def judge(facts: Facts, projects: Sequence[Project]) -> Iterator[Finding]:
+    """Yield what is as it should be, and what to set where it is not."""
+    yield _storage(facts)
+    yield from _pools(facts, projects)
+    yield _monitoring(facts)
+    yield _retries(facts)
+    yield _daemon(facts)
+    for project in projects:
+        yield _sensors(facts, project)
+
+
+def _elsewhere(instance: dg.DagsterInstance, states: Sequence[Any]) -> list[str]:
+    """Say what of the instance is, or may be, on other machines."""
+    launcher = type(instance.run_launcher).__name__
+    origins = (state.origin.repository_origin.code_location_origin for state in states)
+    hosts = {getattr(origin, "host", None) or "localhost" for origin in origins} - _THIS_MACHINE
+    runs = [] if launcher == "DefaultRunLauncher" else [f"runs by {launcher}"]
+    return [*runs, *(f"a code location at {host}" for host in sorted(hosts))]
+
+
+def _is_alive(status: Any, now: datetime) -> bool:
+    """Say whether a part of the daemon gave a sign of life lately; Dagster waits half an hour."""
+    last = status.last_heartbeat
+    return bool(last) and now.timestamp() - last.timestamp < _SILENCE.total_seconds()
+
+
+def _storage(facts: Facts) -> Finding:
+    if facts.storage != "Sqlite":
+        return Finding("storage", f"{facts.storage} answers")
+    if not facts.elsewhere:
+        return Finding("storage", "Sqlite answers; it is for one machine")
+    return Finding(
+        "storage",
+        f"Sqlite is for one machine, and there is {' and '.join(facts.elsewhere)}",
+        "dagster.yaml: set storage.postgres, the same database in each process",
+    )
+
+
+def _pools(facts: Facts, projects: Sequence[Project]) -> Iterator[Finding]:
+    names = [naming.pool(project.name, t.name) for project in projects for t in project.targets]
+    unlimited = [name for name in names if name not in facts.pools]
+    if not facts.is_queued:
+        yield Finding(
+            "queue",
+            "runs start at once; limits of runs and of pools of runs do not hold",
+            "dagster.yaml: remove run_coordinator, so that runs are queued",
+        )
+    if wide := [f"{name} {facts.pools[name]}" for name in names if facts.pools.get(name, 1) != 1]:
+        yield Finding(
+            "pools",
+            f"limits other than 1: {', '.join(wide)}",
+            "`dagster instance concurrency set POOL 1`",
+        )
+    elif unlimited and facts.default_limit != 1:
+        yield Finding(
+            "pools",
+            f"promotions into one target are not kept apart: no limit of {', '.join(unlimited)}",
+            "dagster.yaml: set concurrency.pools.default_limit: 1",
+        )
+    elif unlimited and facts.granularity == "run":
+        yield Finding(
+            "pools",
+            "one promotion a target at a time, once Dagster saw a run of each pool",
+        )
+    else:
+        yield Finding("pools", f"one promotion a target at a time, by {facts.granularity}")
+
+
+def _monitoring(facts: Facts) -> Finding:
+    if not facts.is_monitored:
+        return Finding(
+            "run monitoring",
+            "off: a run whose worker died stays started for ever",
+            "dagster.yaml: set run_monitoring.enabled: true",
+        )
+    if not facts.max_runtime:
+        return Finding(
+            "run monitoring",
+            "on, but runs that a person launches in the UI may take for ever",
+            "dagster.yaml: set run_monitoring.max_runtime_seconds, such as 14400",
+        )
+    return Finding("run monitoring", f"on; at most {facts.max_runtime} s a run")
+
+
+def _retries(facts: Facts) -> Finding:
+    if facts.retries:
+        return Finding(
+            "run retries",
+            f"each failed run is tried {facts.retries} times more, also one whose answer was no",
+            "dagster.yaml: set run_retries.max_retries: 0; the sensor asks again by itself",
+        )
+    return Finding("run retries", "only runs that ask for it; the sensor asks again by itself")
+
+
+def _daemon(facts: Facts) -> Finding:
+    silent = [name for name, is_alive in facts.daemons.items() if not is_alive]
+    if not silent:
+        return Finding("daemon", "runs")
+    whole = len(silent) == len(facts.daemons)
+    return Finding(
+        "daemon",
+        "none runs" if whole else f"no sign of life of {', '.join(silent)}",
+        "start one `dagster-daemon run` for the instance, with the same dagster.yaml",
+    )
+
+
+def _sensors(facts: Facts, project: Project) -> Finding:
+    what, names = f"sensors of {project.name}", (f"{v}_{project.name}" for v in ("heads", "gates"))
+    enabled = project.automation.enabled
+    off = [name for name in names if not facts.sensors.get(name, enabled)]
+    if off:
+        return Finding(
+            what,
+            f"off: {', '.join(off)}; nothing happens by itself",
+            "switch them on in the UI, or dataops.yaml: set automation.enabled: true",
+        )
+    return Finding(what, "on")
