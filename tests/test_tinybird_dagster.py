@@ -200,5 +200,7 @@ def test_the_plan_of_a_promotion_shows_the_deployment_and_does_not_depend_on_it(
         told = world.command("tinybird", "status")
         assert told.exit_code == 3, told.output
     monkeypatch.setenv("TB_PROD_TOKEN", world.staging.token)
-    told = world.command("tinybird", "status")
-    assert "belongs to workspace staging_acme, not to pro_acme" in told.output
+    for words in (("tinybird", "status"), ("check",)):
+        told = world.command(*words)
+        assert told.exit_code == 2, told.output
+        assert "belongs to workspace staging_acme, not to pro_acme" in told.output

@@ -201,7 +201,16 @@ def test_a_data_project_is_known_by_its_file_names(files):
 
 
 def test_what_holds_tokens_or_leads_elsewhere_does_not_come_along(files):
-    write(files, ".tinyb", ".env", ".env.local", ".hidden/x.pipe", "tinybird.json", text="secret")
+    write(
+        files,
+        ".tinyb",
+        ".env",
+        ".env.local",
+        ".hidden/x.pipe",
+        "pipes/.x.pipe",
+        "tinybird.json",
+        text="secret",
+    )
     write(files, "tinybird.config.json", text='{"folder": "/etc"}')
     copy = prepare(files).folder
     held = {p.relative_to(copy).as_posix(): p.read_text() for p in copy.rglob("*") if p.is_file()}

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from dataops_dagster.errors import ConfigError
 from dataops_dagster.model import Operation
 from dataops_dagster.settings_tinybird import Dialect, Tinybird
 from dataops_dagster.tinybird import guard
@@ -29,12 +30,16 @@ class Standing:
 
 
 def look(settings: Tinybird, where: str) -> Standing:
-    """Ask Tinybird where a workspace stands; raises `DataOpsError` when nobody can say."""
+    """Ask Tinybird where a workspace stands.
+
+    Raises `ConfigError` for the token of another one, `ToolError` when nobody can say.
+    """
     client = Client.of(settings, where)
     found = client.identity()
     left = Journal.of(settings.host, found.id).read()
-    refusal = guard.wrong_workspace(settings, found, where)
-    problems = [str(refusal)] if refusal else []
+    if refusal := guard.wrong_workspace(settings, found, where):
+        raise ConfigError.at(where, refusal.reason, refusal.hint)
+    problems = list[str]()
     if settings.dialect is Dialect.CLASSIC:
         live = f"commit {found.commit[:12]}" if found.commit else ""
         problems += [f"INCONSISTENT: {_told(left)}; deploy again"] if left.begun else []
