@@ -2,7 +2,7 @@
 """Runs the demo, the tests and the linters from nothing but Python >= 3.10 and git.
 
 - `python3 dev.py demo [--open]`: watch a change travel to production
-- `python3 dev.py test [-m slow] [...]`: the tests; arguments go to pytest
+- `python3 dev.py test [-m slow | -m sql] [...]`: the tests; arguments go to pytest
 - `python3 dev.py lint`: formatter, linter, type checker, import contracts
 - `python3 dev.py lowest [...]`: the tests on the oldest dependencies we allow
 """
@@ -33,7 +33,8 @@ def main(arguments: list[str]) -> int:
     try:
         if task in ("test", "lowest"):
             have_ssh_keygen()
-        install(environment, GROUPS[task], lowest=task == "lowest")
+        groups = [*GROUPS[task], *(["sql"] if "sql" in " ".join(rest).split() else [])]
+        install(environment, groups, lowest=task == "lowest")
         *first, last = commands(task, rest)
         for command in first:
             run(environment / "bin" / command[0], *command[1:])

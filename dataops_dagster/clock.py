@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timezone
 
 from dataops_dagster.errors import ConfigError
-from dataops_dagster.settings import duration
+from dataops_dagster.settings_base import duration
 
 
 def now() -> datetime:

@@ -29,6 +29,7 @@ from dataops_dagster.settings import (
     Project,
     Workspace,
 )
+from dataops_dagster.settings_tinybird import Branches, Share, Tinybird, TinybirdProject
 
 SIZE_LIMIT_BYTES = 1024 * 1024
 DEFAULT_PATH = Path("dataops.yaml")
@@ -43,6 +44,9 @@ _SETTINGS: Mapping[str, type[BaseModel]] = {
     "freezes": Period,
     "approvals": Approvals,
     "lint": Lint,
+    "branches": Branches,
+    "shares": Share,
+    "uses": Share,
     **STEPS,
 }
 
@@ -63,6 +67,7 @@ def load_all(paths: Iterable[Path]) -> list[Project]:
     projects: list[Project] = []
     problems: list[Problem] = []
     seen: dict[tuple[str, str], str] = {}
+    held: dict[tuple[str, str], str] = {}
     names: dict[str, Path] = {}
     for path in paths:
         try:
@@ -93,6 +98,16 @@ def load_all(paths: Iterable[Path]) -> list[Project]:
                     )
                 )
             seen.setdefault(place, project.name)
+            tinybird = workspace.tinybird
+            if tinybird and held.setdefault(tinybird.place, project.name) != project.name:
+                problems.append(
+                    Problem(
+                        source.where("workspaces", workspace.name, "tinybird"),
+                        f"project {held[tinybird.place]} already deploys to {tinybird.workspace}"
+                        f" at {tinybird.host}",
+                        "give each project workspaces of its own at Tinybird",
+                    )
+                )
     if problems:
         raise ConfigError(problems)
     return projects
@@ -349,6 +364,11 @@ def _without_mistakes(data: Mapping[str, Any], error: ValidationError) -> dict[s
                     "repository": f"https://mended.invalid/{name}",
                     "environment": "mended",
                     "run": {"platform": "command", "command": ["mended"]},
+                    "tinybird": {
+                        "host": "https://mended.invalid",
+                        "workspace": f"mended_{name}",
+                        "token_variable": "MENDED",
+                    },
                 }
                 if key in neutral:
                     workspaces[name][key] = neutral[key]
@@ -369,6 +389,10 @@ def _settings_at(location: tuple[str | int, ...]) -> type[BaseModel]:
             return Project
         case ("workspaces", _):  # whatever the workspace is called
             return Workspace
+        case ("workspaces", _, "tinybird"):
+            return Tinybird
+        case ("tinybird",):
+            return TinybirdProject
         case (*_, str(key)) | (*_, str(key), int()) if key in _SETTINGS:
             return _SETTINGS[key]
     return Project
@@ -380,7 +404,7 @@ def _file_keys(settings: type[BaseModel]) -> list[str]:
 
 
 def _pattern_hint(key: str) -> str:
-    if key in ("password_variable", "variables"):
+    if key.endswith("_variable") or key == "variables":
         return "name an environment variable; never write the secret itself"
     if key in ("project", "name", "upstream"):
         return "use letters and digits, with single underscores between, beginning with a letter"

@@ -13,7 +13,19 @@ from pathlib import Path
 
 from dataops_dagster import urls
 from dataops_dagster.gate import lint
-from dataops_dagster.settings import FanIn, Gate, ModifyDelete, Policy, Project, TreeRule, Workspace
+from dataops_dagster.meltano import lint as meltano_lint
+from dataops_dagster.settings import (
+    FanIn,
+    Gate,
+    MeltanoCloudStep,
+    ModifyDelete,
+    Policy,
+    Project,
+    TinybirdStep,
+    TreeRule,
+    Workspace,
+)
+from dataops_dagster.settings_tinybird import Destructive, Tinybird
 
 Place = tuple[str, str]
 """A repository, spelling differences aside, and a branch."""
@@ -45,12 +57,41 @@ def mistakes(project: Project, place_of: Callable[[Workspace], Place]) -> Iterat
                 "give each workspace a repository or a branch of its own",
             )
         places.setdefault(place, name)
+    yield from _tinybird(project)
     for name in _on_a_cycle(project):
         yield Mistake(
             ("workspaces", name, "upstream"),
             "is part of a cycle",
             "let changes flow one way: remove an upstream",
         )
+    yield from _meltano_cloud(project)
+
+
+def _meltano_cloud(project: Project) -> Iterator[Mistake]:
+    """Yield what Meltano Cloud cannot do, and workspaces that would overwrite each other there."""
+    served: dict[tuple[str, str], str] = {}
+    for name, workspace in project.workspaces.items():
+        if isinstance(workspace.run, MeltanoCloudStep):
+            yield Mistake(
+                ("workspaces", name, "run", "platform"),
+                "meltano_cloud deploys a workspace, and does not run one",
+                "set platform: meltano, or command",
+            )
+        step = workspace.deploy
+        if isinstance(step, MeltanoCloudStep):
+            if (step.client_id_variable is None) != (step.client_secret_variable is None):
+                yield Mistake(
+                    ("workspaces", name, "deploy"),
+                    "names one half of an API key",
+                    "set both client_id_variable and client_secret_variable, or neither",
+                )
+            other = served.setdefault((step.url, step.workspace), name)
+            if other != name:
+                yield Mistake(
+                    ("workspaces", name, "deploy", "workspace"),
+                    f"is the one that workspace {other} is deployed to",
+                    "give each workspace one of its own on Meltano Cloud",
+                )
 
 
 def _upstream(project: Project, workspace: Workspace) -> Iterator[Mistake]:
@@ -149,12 +190,13 @@ def _conditions(workspace: Workspace, gate: Gate) -> Iterator[Mistake]:
                 yield Mistake(
                     (*where, key), "has no meaning where runs is 0", "remove it, or ask for a run"
                 )
-    unknown = sorted(set(gate.lint.ignore) - set(lint.RULES)) if gate.lint else []
+    known = [*lint.RULES, *meltano_lint.RULES]
+    unknown = sorted(set(gate.lint.ignore) - set(known)) if gate.lint else []
     if unknown:
         yield Mistake(
             (*where, "lint", "ignore"),
             f"there is no rule {', '.join(unknown)}",
-            f"name one of {', '.join(lint.RULES)}",
+            f"name one of {', '.join(known)}",
         )
 
 
@@ -187,6 +229,56 @@ def _repository(project: Project, workspace: Workspace) -> Iterator[Mistake]:
             f"is for https; this repository is reached by {parsed.protocol}",
             "remove it; ssh logs in by its agent and keys",
         )
+
+
+def _tinybird(project: Project) -> Iterator[Mistake]:
+    """Yield where workspaces at Tinybird are mixed up, or production is less safe than it may be."""
+    known: dict[tuple[str, str], str] = {}
+    for name, workspace in project.workspaces.items():
+        at, tinybird = ("workspaces", name), workspace.tinybird
+        if tinybird is None:
+            for key, step in (("run", workspace.run), ("deploy", workspace.deploy)):
+                if isinstance(step, TinybirdStep):
+                    problem = "nobody says which workspace of Tinybird's it is for"
+                    hint = f"add workspaces.{name}.tinybird: host, workspace, token_variable"
+                    yield Mistake((*at, key), problem, hint)
+            continue
+        other = known.setdefault(tinybird.place, name)
+        if other != name:
+            yield Mistake(
+                (*at, "tinybird", "workspace"),
+                f"is that of workspace {other}",
+                "give each workspace one of its own at Tinybird",
+            )
+        yield from _guarded(project, workspace, tinybird)
+
+
+def _guarded(project: Project, workspace: Workspace, tinybird: Tinybird) -> Iterator[Mistake]:
+    at = ("workspaces", workspace.name, "tinybird")
+    if tinybird.recreate and tinybird.user_token_variable is None:
+        hint = "add user_token_variable: the name of a variable"
+        yield Mistake((*at, "recreate"), "needs a user token", hint)
+    if tinybird.destructive is Destructive.APPROVE and workspace.gate is None:
+        yield Mistake(
+            (*at, "destructive"),
+            "nobody can approve where there is no gate",
+            "add gate: {}, or gate: {runs: 0} where nothing has to be proven",
+        )
+    approvals = workspace.gate and workspace.gate.approvals
+    if tinybird.destructive is Destructive.APPROVE and approvals and approvals.allowed_signers:
+        yield Mistake(
+            (*at, "destructive"),
+            "only promotions can be approved by signatures, and gate.approvals.allowed_signers asks"
+            " for them",
+            "write refuse, or remove allowed_signers",
+        )
+    if not project.is_production(workspace):
+        return
+    if tinybird.destructive is Destructive.ALLOWED:
+        hint = "write approve, or refuse"
+        yield Mistake((*at, "destructive"), "is too lenient for production", hint)
+    if tinybird.recreate:
+        yield Mistake((*at, "recreate"), "production is never dropped", "remove it")
 
 
 def has_home(path: str) -> bool:

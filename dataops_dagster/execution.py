@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 
 from dataops_dagster import platforms, promotion
-from dataops_dagster.errors import ConfigError
+from dataops_dagster.errors import ConfigError, DataOpsError
 from dataops_dagster.git import Access
 from dataops_dagster.heads import look_up
-from dataops_dagster.model import Book, Held, Ready
+from dataops_dagster.model import Book, Effects, Held, Plan, Ready
 from dataops_dagster.planning import is_on
-from dataops_dagster.platforms import Result, Task
+from dataops_dagster.platforms import Purpose, Result, Task
 from dataops_dagster.settings import Project, Step, Workspace
 from dataops_dagster.store import Store
 
@@ -67,11 +68,16 @@ def pin_merge(
             f"there is no promotion of {upstream_commit} to be tested",
             "name a commit of the upstream that the target lacks, and that its gate takes",
         )
+    _complete(project, target, plan, store)
+    return plan.commit
+
+
+def _complete(project: Project, target: Workspace, plan: Plan, store: Store) -> None:
+    """Bring the files of a planned commit into the cache: each from whom it came."""
     upstream = project.workspaces[plan.upstream]
     for workspace, commit in ((target, plan.base), (upstream, plan.upstream_commit)):
         if commit:
             store.complete_files(Access.of(project, workspace), commit)
-    return plan.commit
 
 
 def execute(
@@ -83,27 +89,100 @@ def execute(
     run_id: str,
     store: Store,
     on_line: Callable[[str], None],
+    purpose: Purpose = Purpose.RUN,
+    approved: frozenset[str] = frozenset(),
 ) -> tuple[Result, Task]:
     """Execute a step on the files of a commit that was pinned; they hold nothing of git's own.
 
-    The folder is private and goes with the call. Raises `DataOpsError` when it could not be
-    found out whether the step succeeds.
+    `approved` are the digests of plans of deployments that people approved. Raises `DataOpsError`
+    when it could not be found out whether the step succeeds, and before anything is done when the
+    platform would deploy another commit.
     """
+    if step.platform in platforms.DEPLOY_HEADS:
+        _must_be_head(project, workspace, commit)
+    with prepared(
+        project,
+        workspace,
+        commit=commit,
+        run_id=run_id,
+        store=store,
+        purpose=purpose,
+        approved=approved,
+    ) as task:
+        return platforms.execute(step, task, on_line), task
+
+
+def foresee(
+    project: Project,
+    target: Workspace,
+    plan: Plan,
+    *,
+    store: Store,
+    approved: frozenset[str] = frozenset(),
+) -> Effects | None:
+    """Say what deploying a planned commit would do to the platform; None if that cannot say.
+
+    That nobody could be asked is told as the problem: a plan does not depend on a platform.
+    """
+    step = target.deploy
+    if step is None or step.platform not in platforms.FORESEERS:
+        return None
+    try:
+        _complete(project, target, plan, store)
+        with prepared(
+            project,
+            target,
+            commit=plan.commit,
+            run_id="",
+            store=store,
+            purpose=Purpose.DEPLOY,
+            approved=approved,
+        ) as task:
+            return platforms.FORESEERS[step.platform](step, task)
+    except DataOpsError as error:
+        return Effects("", problem=f"not asked: {error}")
+
+
+@contextlib.contextmanager
+def prepared(
+    project: Project,
+    workspace: Workspace,
+    *,
+    commit: str,
+    run_id: str,
+    store: Store,
+    purpose: Purpose = Purpose.RUN,
+    approved: frozenset[str] = frozenset(),
+) -> Iterator[Task]:
+    """Give a task whose private folder holds a pinned commit's files, and goes afterwards."""
     store.complete_files(Access.of(project, workspace), commit)
     # A folder that only this user may enter; a program may leave what only it can delete.
     with tempfile.TemporaryDirectory(
         prefix=f"dataops-{workspace.name}-", ignore_cleanup_errors=True
     ) as folder:
         task = Task(
-            project=project.name,
+            settings=project,
             workspace=workspace.name,
             environment=workspace.environment,
             commit=commit,
             tree=store.commit(commit).tree,
             run_id=run_id,
             folder=Path(folder),
+            purpose=purpose,
+            approved=approved,
         )
         task.files.mkdir()
         task.home.mkdir()
         store.export(commit, task.files)
-        return platforms.execute(step, task, on_line), task
+        yield task
+
+
+def _must_be_head(project: Project, workspace: Workspace, commit: str) -> None:
+    head = look_up(project, workspace).commit
+    if head != commit:
+        raise ConfigError.at(
+            f"workspaces.{workspace.name}",
+            f"its platform can only deploy the head of branch {workspace.branch}, which is {head}"
+            f" and not {commit}",
+            "deploy the head; to serve an older release, roll back to it",
+        )

@@ -23,7 +23,8 @@ def main(lifeline: int, grace: float, command: list[str]) -> int:
         os.killpg(0, signal.SIGKILL)
 
     # The group is asked to end as a whole; we stay until the program did, or grace is over.
-    signal.signal(signal.SIGTERM, lambda *_: None)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
     program = subprocess.Popen(command)
     threading.Thread(target=watch, daemon=True).start()
     return program.wait()

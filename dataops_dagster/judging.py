@@ -8,9 +8,9 @@ from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
-from dataops_dagster import predicates, signatures
+from dataops_dagster import linting, predicates, signatures
 from dataops_dagster.gate import decisions as gate_decisions
-from dataops_dagster.gate import landing, lint, periods
+from dataops_dagster.gate import landing, periods
 from dataops_dagster.gate.evidence import (
     Candidate,
     Choice,
@@ -31,9 +31,9 @@ from dataops_dagster.model import (
     State,
     Verdict,
 )
-from dataops_dagster.objects import News, shown
+from dataops_dagster.objects import News
 from dataops_dagster.planning import CANDIDATES, Planner
-from dataops_dagster.settings import Approvals, Gate, Supersede, Workspace
+from dataops_dagster.settings import Approvals, Gate, Lint, LintLevel, Supersede, Workspace
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Judge:
         if gate and (hotfix := self._hotfix(plan, gate, approvals)):
             found.append(hotfix)
         if gate and gate.lint:
-            found.append(landing.lint_verdict(self._findings(plan, gate.lint.ignore), plan.target))
+            found.append(self._linted(plan, gate.lint))
         if gate and gate.approvals:
             found.append(
                 gate_decisions.approvals_verdict(
@@ -202,7 +202,7 @@ class Judge:
             return None
         rule = gate.approvals or Approvals()
         approved, _ = gate_decisions.approvers(
-            plan, approvals, rule, authors=self._authors(plan), now=self.now
+            plan.digest, approvals, rule, authors=self._authors(plan), now=self.now
         )
         return landing.hotfix_verdict(
             plan,
@@ -230,21 +230,12 @@ class Judge:
     def _authors(self, plan: Plan) -> set[str]:
         return self.planner.store.authors(self.planner.since, plan.upstream_commit)
 
-    def _findings(self, plan: Plan, ignore: Collection[str]) -> list[lint.Finding]:
-        """Look into the files that the promotion changes."""
-        store, planner = self.planner.store, self.planner
-        before = store.commit(plan.base).tree if plan.base else None
-        paths: dict[str, list[str]] = {}
-        for changed in store.differences(before, plan.tree):
-            if changed.after and changed.after.is_file:
-                paths.setdefault(changed.after.id, []).append(shown(changed.path))
-        access = Access.of(planner.project, planner.target)
-        return [
-            finding
-            for blob, data in store.contents(paths, largest=lint.LARGEST, access=access)
-            for path in paths[blob]
-            for finding in lint.findings(path, data, ignore)
-        ]
+    def _linted(self, plan: Plan, rule: Lint) -> Verdict:
+        planner = self.planner
+        found = linting.of_plan(plan, planner.project, store=planner.store, ignore=rule.ignore)
+        if rule.level is LintLevel.WARNING:
+            return landing.lint_verdict([*found.errors, *found.warnings], plan.target)
+        return landing.lint_verdict(found.errors, plan.target, found.warnings)
 
 
 def is_waiting_for_retest(

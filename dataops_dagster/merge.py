@@ -166,9 +166,9 @@ def _unmerged(entries: Sequence[bytes]) -> dict[bytes, Stages]:
 
 def _names(unmerged: Mapping[bytes, Stages], ours: str, theirs: str) -> set[bytes]:
     """Return the paths without what git adds to a file that a folder of its name moves aside."""
-    aside = re.compile(rb"~(%s)(_\d+)?$" % f"HEAD|{ours}|{theirs}".encode())
+    aside = rb"~(%s)(_\d+)?$" % f"HEAD|{ours}|{theirs}".encode()
     return {
-        path if {_OURS, _THEIRS} <= stages.keys() else aside.sub(b"", path)
+        path if {_OURS, _THEIRS} <= stages.keys() else re.sub(aside, b"", path)
         for path, stages in unmerged.items()
     }
 

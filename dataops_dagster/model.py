@@ -11,6 +11,8 @@ from datetime import datetime
 from enum import Enum
 from typing import Protocol, TypeAlias
 
+from dataops_dagster.configuration import Changes
+
 # --- what we find -----------------------------------------------------------------------------
 
 
@@ -40,6 +42,56 @@ class Outcome(str, Enum):
     PASSED = "passed"
     FAILED = "failed"
     ERRORED = "errored"
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A stream that a run moved; `rows` is None when nobody counted them."""
+
+    extractor: str
+    name: str
+    rows: int | None = None
+
+
+@dataclass(frozen=True)
+class Failing:
+    """A plug-in that made a run fail, and the exit code it ended with."""
+
+    plugin: str
+    exit_code: int
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One thing that a deployment does to one resource of a platform: a verb, a kind, a name."""
+
+    verb: str
+    kind: str
+    name: str
+    is_destructive: bool = False
+
+
+@dataclass(frozen=True)
+class Effects:
+    """What a deployment does to a platform; `digest` names exactly it, and can be approved.
+
+    `where` says in words to which of its workspaces, `problem` why it would not be done as it
+    stands, or why nobody could say.
+    """
+
+    where: str
+    digest: str = ""
+    operations: tuple[Operation, ...] = ()
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a run told about itself beside its outcome, which none of it decides."""
+
+    streams: tuple[Stream, ...] = ()
+    failing: tuple[Failing, ...] = ()
+    effects: Effects | None = None
 
 
 @dataclass(frozen=True)
@@ -203,7 +255,8 @@ class Plan:
     `commits` are the newest of `commit_count`, `overwrites` the paths where the target loses something,
     `keeps` what the tested upstream's tree does not have like this; `hotfixes` are commits that the
     target got by itself since its last release, `skipped` heads of the upstream that this one
-    overtakes; `tag` is what will record the release. A rollback's upstream is the target itself.
+    overtakes; `tag` is what will record the release. `configuration` is what it changes in a Meltano
+    project, if it does. A rollback's upstream is the target itself.
     """
 
     project: str
@@ -222,6 +275,7 @@ class Plan:
     tag: str
     hotfixes: tuple[Commit, ...] = ()
     skipped: tuple[str, ...] = ()
+    configuration: Changes | None = None
     digest: str = field(default="")
 
     @property

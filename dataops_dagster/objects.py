@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
 import tempfile
@@ -166,6 +167,14 @@ class Objects(ABC):
         self.git("rev-list", "--count", one, other)
         return []
 
+    def bases_of(self, news: News, base: str) -> list[str]:
+        """Return the merge bases of `base` and the tip of what is new to it."""
+        begins = {parent for commit in news.commits for parent in commit.parents}
+        begins -= {commit.id for commit in news.commits}
+        if news.count == len(news.commits) and len(begins) <= 1:
+            return list(begins)  # all that the two share lies behind it
+        return self.merge_bases(base, news.commits[0].id)
+
     def changes(self, before: str | None, after: str, *paths: str) -> tuple[Change, ...]:
         """Compare two trees (None is the empty one), path by path, without rename detection.
 
@@ -206,9 +215,27 @@ class Objects(ABC):
         mode, _, id_ = found.split(" ") if found else ("", "", "")
         return Entry(mode, id_) if found else None
 
+    def entries(self, tree: str) -> dict[str, Entry]:
+        """Return what stands at every path of a tree; a path that is no UTF-8 is left out."""
+        listed = self.git("ls-tree", "-r", "-z", "--full-tree", tree).stdout
+        found = {}
+        for record in listed.split(b"\0")[:-1]:
+            facts, _, path = record.partition(b"\t")
+            mode, _, id_ = facts.decode().split(" ")
+            with contextlib.suppress(UnicodeDecodeError):
+                found[path.decode()] = Entry(mode, id_)
+        return found
+
     def read(self, blob: str, access: Access | None = None) -> bytes:
         """Read a file's contents; with `access` a partial cache may ask for them."""
         return self.git("cat-file", "blob", blob, access=access, lazy=True).stdout
+
+    def prefetch(self, tree: str, paths: Sequence[str], access: Access) -> None:
+        """Let a partial cache ask for files of a tree all at once, where reading asks for each."""
+        literally = {"GIT_LITERAL_PATHSPECS": "1"}
+        options = ("-r", "--numstat", "--no-renames")  # counting lines needs all of them
+        given = ("diff-tree", *options, EMPTY_TREE, tree, "--", *paths)
+        self.git(*given, env=literally, access=access, lazy=True)
 
     def contents(
         self, blobs: Iterable[str], *, largest: int, access: Access | None = None

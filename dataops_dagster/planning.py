@@ -201,7 +201,7 @@ class Planner:
         if self.rollback:
             own = self.store.commit(str(self.base.commit))
         try:
-            result = self._result(tip, own)
+            result = self._result(news, own)
         except Unkeepable as problem:
             return Rejected(
                 self.target.name,
@@ -268,13 +268,14 @@ class Planner:
             unexplained = {d.path for d in found}
         return tuple(Kept(shown(path), path not in unexplained) for path in sorted(kept))
 
-    def _result(self, tip: Commit, own: Commit | None) -> _Result | Rejected | Conflicted:
+    def _result(self, news: News, own: Commit | None) -> _Result | Rejected | Conflicted:
         """Merge, or move forward where nothing of the target's own stands in the way."""
+        tip = news.commits[0]
         self.store.complete(self._from, tip.id, base=own.id if own else None)
         if own is None:
             return _Result(tip.id, tip.tree, tip.tree)
         declared = self._with_own(tip.tree, own, Absent.LET_BE)
-        bases = self.store.merge_bases(self.since or own.id, tip.id)
+        bases = self.store.bases_of(news, self.since or own.id)
         unrelated = None if bases else self._unrelated()
         if unrelated:
             return unrelated

@@ -23,7 +23,7 @@ from dataops_dagster.errors import ToolError
 from dataops_dagster.text import inert
 
 GRACE_SECONDS = 5.0
-"""How long a process group gets between SIGTERM and SIGKILL."""
+"""How long a process group gets between the signal that asks it to end and SIGKILL."""
 
 OUTPUT_LIMIT_BYTES = 64 * 1024 * 1024
 """More output than this is a broken or hostile program; what came before it is kept."""
@@ -79,14 +79,17 @@ def run(
     stdout: IO[bytes] | None = None,
     on_line: Callable[[str], None] | None = None,
     secrets: Iterable[str] = (),
+    gently: signal.Signals = signal.SIGTERM,
+    keep_open: Sequence[int] = (),
 ) -> Completed:
     """Run a program to its end, or to `deadline` seconds, and end all of its process group.
 
     A file as `stdin`, read from its beginning, or as `stdout`, written where it stands, is handed to
     the program as it is: its size does not matter then. With `on_line`, standard output and error
     become one stream whose inert, redacted lines are handed over as they come, and the program also
-    ends when we are killed; without it both are captured apart. Raises `ToolError` when the program
-    cannot be started.
+    ends when we are killed; until then the descriptors `keep_open` stay open, though not to itself.
+    Without `on_line` both are captured apart. `gently` is the signal that asks the group to end
+    before SIGKILL does. Raises `ToolError` when the program cannot be started.
     """
     with contextlib.ExitStack() as stack:
         guarded, lifeline = list(command), tuple[int, ...]()
@@ -95,7 +98,7 @@ def run(
             read, write = os.pipe()
             stack.callback(os.close, write)  # held by us alone: it closes when we are killed, too
             stack.callback(os.close, read)
-            lifeline = (read,)
+            lifeline = (read, *keep_open)
             guarded = [sys.executable, "-I", "-S", _GUARD, str(read), f"{GRACE_SECONDS}", *command]
         if not isinstance(stdin, bytes):
             stdin.flush()
@@ -115,7 +118,7 @@ def run(
         except OSError as error:
             # The folder may be what is missing; the error names it then.
             raise _not_started(command[0], f"{error.strerror}: {error.filename}") from None
-        return _supervise(process, deadline, stdin, on_line, secrets)
+        return _supervise(process, deadline, stdin, on_line, secrets, gently=gently)
 
 
 def _must_exist(program: str, env: Mapping[str, str], cwd: Path | None) -> None:
@@ -138,10 +141,12 @@ def _supervise(
     stdin: bytes | IO[bytes],
     on_line: Callable[[str], None] | None,
     secrets: Iterable[str],
+    *,
+    gently: signal.Signals,
 ) -> Completed:
     stdout, stderr = bytearray(), bytearray()
     lines = _Lines(on_line, secrets) if on_line else None
-    with contextlib.closing(_Supervisor(process)) as supervisor:
+    with contextlib.closing(_Supervisor(process, gently)) as supervisor:
         if process.stdin and isinstance(stdin, bytes):
             supervisor.feed(process.stdin, stdin)
         if process.stdout:
@@ -160,8 +165,8 @@ def _supervise(
 class _Supervisor:
     """Looks after a program and the pipes to it, all in the caller's thread."""
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        self._process = process
+    def __init__(self, process: subprocess.Popen[bytes], gently: signal.Signals) -> None:
+        self._process, self._gently = process, gently
         self._selector = selectors.PollSelector()  # takes no descriptor, so it cannot lack one
         with contextlib.suppress(AttributeError, OSError):  # only Linux wakes us at the exit
             self._selector.register(
@@ -226,7 +231,7 @@ class _Supervisor:
         if self._process.returncode is not None:
             return  # ended and reaped before; its id may be another's now
         if not self.has_exited():
-            self._signal(signal.SIGTERM)
+            self._signal(self._gently)
             self.wait(GRACE_SECONDS, self.has_exited)
         self._signal(signal.SIGKILL)
         self._process.wait()

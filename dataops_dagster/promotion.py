@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from dataops_dagster import release
+from dataops_dagster import readings, release
 from dataops_dagster.errors import DataOpsError
 from dataops_dagster.gate import landing
 from dataops_dagster.gate.evidence import Choice
@@ -126,6 +126,7 @@ def _decide(judge: Judge, commit: str | None, *, override: Override | None) -> C
     planned = planner.plan(chosen, news if chosen == wanted else None, skipped)
     if not isinstance(planned, Plan):
         return planned
+    planned = readings.described(planned, planner.project, store=store, now=judge.now)
     return _asked(judge, choice, planned, override)
 
 

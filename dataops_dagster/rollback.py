@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 
-from dataops_dagster import plan, release
+from dataops_dagster import plan, readings, release
 from dataops_dagster.git import Access
 from dataops_dagster.heads import Head, look_up
 from dataops_dagster.model import (
@@ -142,7 +142,8 @@ def consider(
         tag=release.tag_of(project.name, target.name, commit, time, taken=tags),
     )
     decided = Verdict("rollback", State.PASSED, f"{told['by']}: {told['reason']}", told["by"])
-    return Ready(plan.signed(planned), (decided,))
+    signed = plan.signed(planned)
+    return Ready(readings.described(signed, project, store=store, now=now), (decided,))
 
 
 def _wanted(found: Released, to: str | None) -> str | Rejected:

@@ -7,61 +7,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import date, datetime, time, timedelta, timezone
+from datetime import date, datetime, time, timezone
 from enum import Enum
 from typing import Annotated, Any, Literal, TypeAlias
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    WithJsonSchema,
-    model_validator,
-)
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 from typing_extensions import Self
 
-_DURATION = re.compile(r"([1-9][0-9]*)\s*(s|m|h|d)")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-_LONGEST = timedelta(days=36_500)  # added to any moment of ours it stays within the calendar
+from dataops_dagster.settings_base import Argument, Duration, Name, Settings, Text, VariableName
+from dataops_dagster.settings_tinybird import LocalHost, Tinybird, TinybirdProject
 
-
-def duration(value: Any) -> timedelta:
-    """Read a duration, such as 30m; raises `ValueError`."""
-    if isinstance(value, timedelta):
-        return value
-    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
-    if match is None:
-        raise ValueError("write a duration as a whole number and s, m, h or d, such as 30m")
-    try:
-        found = timedelta(**{_UNITS[match[2]]: int(match[1])})
-    except (OverflowError, ValueError):
-        found = timedelta.max
-    if found > _LONGEST:
-        raise ValueError("is longer than anybody waits")
-    return found
-
-
-Duration = Annotated[
-    timedelta,
-    BeforeValidator(duration),
-    WithJsonSchema({"type": "string", "pattern": r"^[1-9][0-9]*\s*(s|m|h|d)$"}),
-]
-
-NAME_PATTERN = r"^[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)*$"
-"""A name of a project or workspace: becomes part of asset keys, op names and git refs."""
-
-Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=30)]
-VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-Argument = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$")]
 # A block is an argument of ours to Meltano; it must never pass for an option.
 Block = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][^\x00]*$")]
 # An environment name reaches a command line and a run tag; it never looks like an option.
 EnvironmentName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=60)]
-Text = Annotated[str, Field(min_length=1, pattern=r"^[^\x00-\x1f\x7f]+$")]
 JobName = Annotated[
     str, Field(pattern=r"^([^:\x00-\x1f\x7f]+:)?[A-Za-z0-9_]+$", examples=["staging_elt"])
 ]
@@ -101,23 +63,20 @@ When = Annotated[
 ]
 
 
-class Settings(BaseModel):
-    """Base of everything configured: strict, frozen, no unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class _Step(Settings):
+class _AnyStep(Settings):
     when: When = "change"
+    deadline: Duration = Field(
+        default="1h",
+        validate_default=True,
+        description="after this the whole process group, or the platform's job, is ended",
+    )
+
+
+class _Step(_AnyStep):
     variables: tuple[VariableName, ...] = Field(
         default=(),
         strict=False,
         description="environment variables that the program may see; all others are withheld",
-    )
-    deadline: Duration = Field(
-        default="1h",
-        validate_default=True,
-        description="after this the whole process group is ended",
     )
 
 
@@ -137,15 +96,81 @@ class MeltanoStep(_Step):
     run: tuple[Block, ...] = Field(
         min_length=1, strict=False, description="job names, or plug-in blocks in their order"
     )
+    streams: dict[Block, Annotated[tuple[Text, ...], Field(min_length=1, strict=False)]] = Field(
+        default_factory=dict,
+        description="what extractors move, by their names: each stream becomes an asset",
+        examples=[{"tap-auth0": ["users"]}],
+    )
     executable: Argument = Field(
         default="meltano", description="the meltano command, in a virtual environment of its own"
     )
 
 
-Step: TypeAlias = Annotated[CommandStep | MeltanoStep, Field(discriminator="platform")]
+MELTANO_CLOUD_URL = "https://app.meltano.com/api"
+MELTANO_CLOUD_IDENTITY = "https://identity.matatika.com"
+MELTANO_CLOUD_TOKEN = "MELTANO_CLOUD_TOKEN"  # noqa: S105  # a variable's name
+
+
+def _api_url(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        is_safe = parts.scheme == "https" or parts.hostname in ("127.0.0.1", "localhost", "::1")
+        is_plain = not (parts.username or parts.password or parts.query or parts.fragment)
+        is_one = bool(parts.hostname and parts.port != 0) and value.isprintable()
+    except ValueError:
+        is_safe = is_plain = is_one = False
+    if not (is_safe and is_plain and is_one and parts.scheme in ("https", "http")):
+        raise ValueError("is no URL of an API: write https://HOST/PATH, without credentials")
+    return value.rstrip("/")
+
+
+ApiUrl = Annotated[str, AfterValidator(_api_url)]
+
+
+class MeltanoCloudStep(_AnyStep):
+    """A deployment by Meltano Cloud, formerly Matatika, of its workspace's repository."""
+
+    platform: Literal["meltano_cloud"]
+    workspace: Text = Field(description="the name or the id of the workspace on Meltano Cloud")
+    url: ApiUrl = Field(default=MELTANO_CLOUD_URL, description="where its API is")
+    token_variable: VariableName = Field(
+        default=MELTANO_CLOUD_TOKEN,
+        description="the environment variable that holds the API's token",
+    )
+    client_id_variable: VariableName | None = Field(
+        default=None,
+        description="with client_secret_variable, in place of a token: the variable that holds an"
+        " API key's client id",
+    )
+    client_secret_variable: VariableName | None = Field(
+        default=None, description="the variable that holds an API key's client secret"
+    )
+    identity_url: ApiUrl = Field(
+        default=MELTANO_CLOUD_IDENTITY, description="where an API key is good for a token"
+    )
+
+
+class TinybirdStep(_Step):
+    """As deploy: puts the commit's data project into the workspace at Tinybird. As run: its tests."""
+
+    platform: Literal["tinybird"]
+    local: LocalHost = Field(
+        default="http://localhost:7181",
+        description="where Tinybird Local answers, in which Forward's tests run",
+    )
+
+
+Step: TypeAlias = Annotated[
+    CommandStep | MeltanoStep | MeltanoCloudStep | TinybirdStep, Field(discriminator="platform")
+]
 """How a workspace is run or deployed. One member a platform; see `platforms`."""
 
-STEPS: Mapping[str, type[_Step]] = {"command": CommandStep, "meltano": MeltanoStep}
+STEPS: Mapping[str, type[_AnyStep]] = {
+    "command": CommandStep,
+    "meltano": MeltanoStep,
+    "meltano_cloud": MeltanoCloudStep,
+    "tinybird": TinybirdStep,
+}
 """The same by the platform's name, as it stands in the file."""
 
 
@@ -286,8 +311,22 @@ class Approvals(Settings):
     )
 
 
+class LintLevel(str, Enum):
+    """From which findings on the gate is closed."""
+
+    ERROR = "error"
+    WARNING = "warning"
+
+
 class Lint(Settings):
     """What must be well formed in what lands."""
+
+    level: LintLevel = Field(
+        default=LintLevel.ERROR,
+        strict=False,
+        description="error: what would break closes the gate, what is suspicious is told; warning:"
+        " that closes it, too",
+    )
 
     ignore: tuple[Text, ...] = Field(
         default=(), strict=False, description="rules that do not count, by their ids"
@@ -419,6 +458,9 @@ class Workspace(Settings):
     )
     run: Step | None = Field(default=None, description="what a run of this workspace is")
     deploy: Step | None = Field(default=None, description="makes the platform serve a commit")
+    tinybird: Annotated[Tinybird | None, BeforeValidator(_not_empty)] = Field(
+        default=None, description="which workspace of Tinybird's this is"
+    )
     credential: Credential | None = None
     merge: Merge = Field(default_factory=Merge)
     keep: tuple[KeepRule, ...] = Field(
@@ -455,6 +497,7 @@ class Project(Settings):
         description="how repositories may be reached; http and file must be asked for",
     )
     automation: Automation = Field(default_factory=Automation)
+    tinybird: TinybirdProject = Field(default_factory=TinybirdProject)
 
     @property
     def targets(self) -> tuple[Workspace, ...]:
@@ -474,6 +517,10 @@ class Project(Settings):
         """Return the workspaces that `target`'s changes may come from, the first of them first."""
         assert target.upstream, f"{target.name} has no upstream"
         return tuple(self.workspaces[name] for name in target.upstream)
+
+    def is_production(self, workspace: Workspace) -> bool:
+        """Say whether a workspace is the end of the way: behind a gate, and nothing goes on from it."""
+        return workspace.gate is not None and not self.targets_of(workspace)
 
     def targets_of(self, upstream: Workspace) -> tuple[Workspace, ...]:
         """Return the workspaces that `upstream`'s changes may go to."""

@@ -183,13 +183,11 @@ class Store(Objects):
         An object may also be there because a fetch that was refused left it.
         """
         try:
-            tips = set(self._tips().values())
-            unknown = [commit for commit in commits if commit not in tips]
-            with ThreadPoolExecutor(max(1, len(unknown))) as pool:
-                reached = list(pool.map(self._is_reached, unknown))
+            with ThreadPoolExecutor(max(1, len(commits))) as pool:
+                reached = list(pool.map(self._is_reached, commits))
         except _CacheBroken:
             return list(commits)
-        return [commit for commit, there in zip(unknown, reached, strict=True) if not there]
+        return [commit for commit, there in zip(commits, reached, strict=True) if not there]
 
     def _is_reached(self, commit: str) -> bool:
         found = self.git(
@@ -264,7 +262,9 @@ class Store(Objects):
         tips = self._tips()
         # What is new on a branch that we know is needed whole: it will be pushed on.
         partly = wanted.without_blobs and ref not in tips and not self._whole.exists()
-        asked = dataclasses.replace(wanted, haves=self._known(tips, ref), without_blobs=partly)
+        # Whatever a ref says: what is asked for is not here.
+        haves = [id_ for id_ in self._known(tips, ref) if id_ not in wanted.ids]
+        asked = dataclasses.replace(wanted, haves=haves, without_blobs=partly)
         self._remote(access).fetch(self.git, asked, partial=self.is_partial, seconds=self.seconds)
         if partly:
             self._prove_history(access, wanted)

@@ -348,7 +348,7 @@ fetches as contents are left out at first, an offer and a push."""
 @only("status", [503, 429])
 @only("kind", [LOOK_UP, FETCH, PUSH, UPLOAD_OFFER, PUSH_OFFER])
 def test_a_server_that_says_not_now_twice_is_asked_a_third_time(made, kind, status, monkeypatch):
-    monkeypatch.setattr("dataops_dagster.remotes.http._PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr("dataops_dagster.connections._PAUSE_SECONDS", 0.01)
     world = made(FIRST)
     place = "staging" if kind in (PUSH, PUSH_OFFER) else "dev"
     fault = world.server.fails(says(status, b"busy", "text/plain"), kind, times=2, path=place)
@@ -374,7 +374,7 @@ def test_an_old_server_that_says_not_now_is_worth_another_try(world: World, step
 def test_a_server_that_is_always_down_is_worth_another_try_and_not_asked_for_ever(
     world: World, monkeypatch, step, status
 ):
-    monkeypatch.setattr("dataops_dagster.remotes.http._PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr("dataops_dagster.connections._PAUSE_SECONDS", 0.01)
     world.server.fails(says(status, b"down", "text/plain"), *kinds(world, step), path=side(step))
     answer = failed(world, retryable=True)
     assert str(status) in str(answer)
@@ -408,7 +408,7 @@ def test_a_server_that_refuses_us_is_an_error_with_what_to_check(world: World, s
 
 @over_http
 def test_the_reason_of_a_status_is_inert(world: World, monkeypatch):
-    monkeypatch.setattr("dataops_dagster.remotes.http._PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr("dataops_dagster.connections._PAUSE_SECONDS", 0.01)
 
     def do(handler, _) -> None:
         handler.wfile.write(b"HTTP/1.1 500 " + ESCAPES + b"\r\nContent-Length: 0\r\n\r\n")
@@ -805,7 +805,7 @@ def test_what_a_broken_answer_left_unread_is_not_the_next_answer(world: World):
 
 @only("step", STEPS)
 def test_a_server_that_hangs_up_is_worth_another_try(world: World, monkeypatch, step):
-    monkeypatch.setattr("dataops_dagster.remotes.http._PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr("dataops_dagster.connections._PAUSE_SECONDS", 0.01)
     world.server.fails(hangs_up, *kinds(world, step), path=side(step))
     failed(world, retryable=True)
     world.server.faults.clear()

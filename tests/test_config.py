@@ -493,7 +493,12 @@ def test_a_mistake_in_a_period_is_told_with_its_line_and_its_number(
             "leave the key out",
         ),
         ("gate: {lint: true}", "gate.lint", "should be a mapping", "write its keys below it"),
-        ("gate: {lint: {rules: [yaml]}}", "gate.lint.rules", "is an unknown key", "here: ignore"),
+        (
+            "gate: {lint: {rules: [yaml]}}",
+            "gate.lint.rules",
+            "is an unknown key",
+            "here: ignore, level",
+        ),
         ("gate: {lint: {ignore: yaml}}", "gate.lint.ignore", "should be a list", "one item a line"),
         (
             "gate: {lint: {ignore: [yaml, yml]}}",
@@ -1084,3 +1089,85 @@ def test_any_text_is_a_project_or_a_clear_error(tmp_path, text):
     if not isinstance(found, Project):
         assert found
         assert all(problem.where.startswith(str(path)) for problem in found)
+
+
+# --- Meltano Cloud ----------------------------------------------------------------------------
+
+
+def cloud(**more: str) -> str:
+    """Return a deploy step of Meltano Cloud, as it stands in a file."""
+    step = {"platform": "meltano_cloud", "workspace": "Shop", **more}
+    told = ", ".join(f'{key}: "{value}"' for key, value in step.items())
+    return f"deploy: {{{told}}}"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://app.matatika.com/api",
+        "https://app.meltano.com/api/",
+        "http://127.0.0.1:8000/api",
+        "http://localhost/api",
+        "http://[::1]:8000",
+    ],
+)
+def test_the_url_of_an_api_is_https_or_on_this_machine(tmp_path, url):
+    project = config.load(file(tmp_path, dev(cloud(url=url))))
+    assert project.workspaces["dev"].deploy.url == url.rstrip("/")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://app.meltano.com/api",
+        "http://127.0.0.1.evil.example/api",
+        f"https://ada:{SECRET}@app.meltano.com/api",
+        f"https://{SECRET}@app.meltano.com/api",
+        f"https://app.meltano.com/api?token={SECRET}",
+        f"https://app.meltano.com/api#{SECRET}",
+        "https:///api",
+        "https://[::1/api",
+        "https://host:port/api",
+        "ftp://127.0.0.1/api",
+        "app.meltano.com/api",
+        r"https://app.meltano.com/\n",
+        "",
+    ],
+)
+def test_what_is_no_safe_url_of_an_api_is_refused_and_not_repeated(tmp_path, url):
+    problem = only(tmp_path, dev(cloud(url=url)))
+    assert problem.where == place(tmp_path, 6, "workspaces.dev.deploy.url")
+    assert "is no URL of an API" in problem.problem
+    assert SECRET not in str(problem)
+
+
+@pytest.mark.parametrize("key", ["token_variable", "client_id_variable", "client_secret_variable"])
+def test_a_token_in_place_of_a_variables_name_is_refused_and_not_repeated(tmp_path, key):
+    problem = mistakes(file(tmp_path, dev(cloud(**{key: f"ey.{SECRET}"}))))[0]
+    assert problem.where == place(tmp_path, 6, f"workspaces.dev.deploy.{key}")
+    assert "never write the secret itself" in problem.hint
+    assert SECRET not in str(problem)
+
+
+def test_meltano_cloud_does_not_run_a_workspace(tmp_path):
+    problem = only(tmp_path, dev(cloud().replace("deploy:", "run:")))
+    assert problem.where == place(tmp_path, 6, "workspaces.dev.run.platform")
+    assert problem.problem == "meltano_cloud deploys a workspace, and does not run one"
+
+
+def test_variables_are_not_for_a_platform_that_starts_no_program(tmp_path):
+    line = "deploy: {platform: meltano_cloud, workspace: Shop, variables: [X]}"
+    assert only(tmp_path, dev(line)).problem == "is an unknown key"
+
+
+def test_two_workspaces_are_not_deployed_to_one_on_meltano_cloud(tmp_path):
+    text = pair(cloud()).replace("    run: {", f"    {cloud()}\n    run: {{")
+    problem = only(tmp_path, text)
+    assert problem.where.endswith("workspaces.prod.deploy.workspace")
+    assert problem.problem == "is the one that workspace dev is deployed to"
+
+
+def test_two_accounts_may_have_workspaces_of_one_name(tmp_path):
+    other = cloud(url="https://cloud.example.com/api")
+    text = pair(cloud()).replace("    run: {", f"    {other}\n    run: {{")
+    assert config.load(file(tmp_path, text)).targets

@@ -7,11 +7,13 @@ import re
 import runpy
 import shlex
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
 
+import click
 import dagster as dg
 import pytest
 import yaml
@@ -22,10 +24,12 @@ from dataops_dagster.cli import main
 from dataops_dagster.cli.session import Session
 from dataops_dagster.errors import ConfigError
 from dataops_dagster.gate import lint
+from dataops_dagster.meltano import lint as meltano_lint
 from dataops_dagster.model import Decision, DecisionKind
 from dataops_dagster.orchestration import assets, checks, decisions, ops
 from dataops_dagster.settings import Workspace
-from tests import repositories
+from dataops_dagster.testing.tinybird import StandIn
+from tests import repositories, tinybird
 from tests.conftest import NOW, PROJECT_FILES, SHOP, Shop, make_shop
 from tests.repositories import make_workspace
 
@@ -145,6 +149,13 @@ def test_a_program_that_is_shown_runs(tmp_path, monkeypatch, block):
     script.write_text(block.text)
     made = runpy.run_path(str(script))
     dg.Definitions.validate_loadable(made["defs"])
+
+
+@pytest.mark.parametrize("block", blocks("python", "from dataops_dagster.testing"), ids=str)
+def test_a_test_that_is_shown_passes(tmp_path, block):
+    script = tmp_path / "shown.py"
+    script.write_text(block.text)
+    runpy.run_path(str(script))
 
 
 # --- a gate -----------------------------------------------------------------------------------
@@ -371,12 +382,14 @@ def test_every_setting_of_git_has_its_reason():
 def test_every_key_of_the_configuration_is_explained():
     told = first_cells("configuration.md")
     parts = config.schema()["$defs"]
-    for name in ("Workspace", "CommandStep", "MeltanoStep"):
+    for name in ("Workspace", "CommandStep", "MeltanoStep", "MeltanoCloudStep", "TinybirdStep"):
         assert set(parts[name]["properties"]) <= told
     for name in ("Gate", "Merge"):
         assert {f"{name.lower()}.{key}" for key in parts[name]["properties"]} <= told
     for name in ("Approvals", "Lint"):
         assert {f"gate.{name.lower()}.{key}" for key in parts[name]["properties"]} <= told
+    assert {f"tinybird.{key}" for key in parts["Tinybird"]["properties"]} <= told
+    assert {f"tinybird.branches.{key}" for key in parts["Branches"]["properties"]} <= told
     assert set(parts["Period"]["properties"]) <= told
     assert {f"automation.{key}" for key in parts["Automation"]["properties"]} <= told
 
@@ -390,7 +403,13 @@ def test_every_condition_of_a_gate_is_explained():
 
 
 def test_every_rule_of_the_linter_is_explained():
-    assert set(lint.RULES) <= first_cells("gate.md")
+    assert {*lint.RULES, *meltano_lint.RULES} <= first_cells("gate.md")
+
+
+def test_every_rule_of_the_linter_tells_its_level():
+    told = (ROOT / "docs" / "gate.md").read_text()
+    for id_, rule in meltano_lint.RULES.items():
+        assert f"| `{id_}` | {rule.severity.value} |" in told
 
 
 def test_every_field_of_a_run_configuration_is_explained():
@@ -405,9 +424,18 @@ def test_every_field_of_a_run_configuration_is_explained():
         assert set(fields.model_fields) <= told
 
 
+def commands(group: click.Group, prefix: str = "") -> Iterator[tuple[str, click.Command]]:
+    """Yield all commands by their names, those of groups too."""
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from commands(command, f"{prefix}{name} ")
+        else:
+            yield prefix + name, command
+
+
 def test_every_command_and_option_is_explained():
     page = (ROOT / "docs" / "cli.md").read_text()
-    for name, command in main.commands.items():
+    for name, command in commands(main):
         assert f"`{name}" in page
         for option in command.params:
             assert option.param_type_name == "argument" or f"`{option.opts[0]}" in page, name
@@ -428,9 +456,32 @@ def test_every_metadata_key_is_explained():
     assert used == {word for word in first_cells("glossary.md") if word.startswith("dataops/")}
 
 
+def test_every_part_of_the_stand_in_is_explained():
+    told = " ".join(first_cells("testing-tinybird.md"))
+    public = {name for name in vars(StandIn) if not name.startswith("_")} - {"serve"}
+    assert public
+    assert {name for name in public if not re.search(rf"\b{name}\b", told)} == set()
+    assert set(tinybird.VARIABLES.values()) <= first_cells("testing-tinybird.md")
+
+
 def test_every_module_is_in_the_architecture():
     package = ROOT / "dataops_dagster"
-    folders = (package, *(package / name for name in ("orchestration", "gate", "remotes")))
+    folders = (
+        package,
+        *(
+            package / name
+            for name in (
+                "orchestration",
+                "gate",
+                "remotes",
+                "meltano",
+                "meltano_cloud",
+                "platforms",
+                "tinybird",
+                "testing/tinybird",
+            )
+        ),
+    )
     modules = [module for folder in folders for module in folder.glob("*.py")]
     told = {Path(word).name for word in first_cells("architecture.md")}
     assert {path.name for path in modules if path.name != "__init__.py"} <= told

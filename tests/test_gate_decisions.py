@@ -78,7 +78,7 @@ def test_the_order_in_which_decisions_are_found_changes_no_state(decisions, data
     for said in (
         lambda these: hold_verdict(these, NOW) is None,
         lambda these: rejected_verdict("c" * 40, "", these, now=NOW) is None,
-        lambda these: approvers(plan(), these, Approvals(), now=NOW)[0],
+        lambda these: approvers(plan().digest, these, Approvals(), now=NOW)[0],
     ):
         assert said(shuffled) == said(decisions)
 
@@ -163,11 +163,11 @@ def approve(by="Ada", *, at=0, **more):
 
 
 def approved(*decisions, now=NOW, authors=(), **rule) -> dict:
-    return approvers(plan(), decisions, Approvals(**rule), authors=authors, now=now)[0]
+    return approvers(plan().digest, decisions, Approvals(**rule), authors=authors, now=now)[0]
 
 
 def left_out(*decisions, now=NOW, authors=(), **rule) -> list[str]:
-    return approvers(plan(), decisions, Approvals(**rule), authors=authors, now=now)[1]
+    return approvers(plan().digest, decisions, Approvals(**rule), authors=authors, now=now)[1]
 
 
 def test_who_approved_exactly_this_plan_counts_until_the_approval_expires():

@@ -489,6 +489,40 @@ def test_what_is_new_is_listed_together_with_what_lacks_it(upstream, store, limi
     assert [c.id for c in everything.commits] == [*made, first][:limit]
 
 
+# A commit's parents are those named behind it; `base` and `tip` are the two that are asked about.
+@pytest.mark.parametrize("limit", [1, 2, 9])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        "a base:a b:base tip:b",
+        "a base:a b:a tip:b",
+        "a base:a b: c:b tip:c",
+        "a b:a base:b c:a tip:c,b",
+        "a b:a c:a base:b,c d:c,b tip:d",
+        "a b:a base:b c:b d:b e:c,d tip:e",
+        "a b: base:a,b c:a d:b e:c,d tip:e",
+    ],
+    ids=[
+        "forward",
+        "a fork",
+        "unrelated",
+        "merged again",
+        "criss-cross",
+        "a fork and a merge",
+        "two roots",
+    ],
+)
+def test_what_is_new_tells_the_merge_bases_that_git_tells(upstream, store, shape, limit):
+    store.fetch(access(upstream), "main", upstream.head)
+    tree, made = store.commit(upstream.head).tree, dict[str, str]()
+    for name, _, parents in (commit.partition(":") for commit in shape.split()):
+        above = [made[parent] for parent in parents.split(",") if parent]
+        made[name] = store.write_commit(tree, above, name, name="us", time=len(made))
+    base, tip = made["base"], made["tip"]
+    news = store.log(base, tip, limit=limit)
+    assert sorted(store.bases_of(news, base)) == sorted(store.merge_bases(base, tip))
+
+
 def test_pairs_of_trees_are_compared_each_for_itself(upstream, store):
     first, second = upstream.head, upstream.commit({"new\nline": "x\n", "a.txt": None})
     store.fetch(access(upstream), "main", second)
@@ -572,6 +606,18 @@ def test_a_cache_with_a_broken_head_heals(upstream, store, tmp_path, content):
     again = Store(tmp_path / "cache", "shop")
     again.fetch(access(upstream), "main", upstream.head)
     assert again.commit(upstream.head).subject == "First"
+
+
+def test_a_commit_that_a_disk_lost_is_fetched_again_for_another_branch(upstream, store):
+    store.fetch(access(upstream), "main", upstream.head)
+    git(upstream.bare, "branch", "other")
+    store.bring(access(upstream), "other", upstream.head)
+    lost = upstream.commit({"a.txt": "new\n"})
+    store.fetch(access(upstream), "main", lost)
+    git(upstream.bare, "branch", "--force", "other", lost)
+    (store.folder / "objects" / lost[:2] / lost[2:]).unlink()
+    store.fetch(access(upstream), "other", lost)
+    assert store.commit(lost).id == lost
 
 
 def test_a_stale_lock_of_a_killed_git_heals(upstream, store):

@@ -17,7 +17,7 @@ from dataops_dagster import execution, process
 from dataops_dagster.demo import meltano as demo_meltano
 from dataops_dagster.errors import ConfigError, ToolError
 from dataops_dagster.platforms import PLATFORMS, Result, Task
-from dataops_dagster.settings import CommandStep, MeltanoStep
+from dataops_dagster.settings import STEPS, CommandStep, MeltanoStep
 from tests.conftest import Shop
 
 DEMO_PROJECT = Path(dataops_dagster.__file__).parent / "demo" / "project"
@@ -59,10 +59,8 @@ def folders(tmp_path: Path, monkeypatch) -> Path:
 
 
 def test_every_platform_that_can_be_configured_can_be_executed():
-    names = {
-        step.model_fields["platform"].annotation.__args__[0] for step in (CommandStep, MeltanoStep)
-    }
-    assert set(PLATFORMS) == names
+    names = {step.model_fields["platform"].annotation.__args__[0] for step in STEPS.values()}
+    assert set(PLATFORMS) == names == set(STEPS)
 
 
 # --- command ----------------------------------------------------------------------------------
@@ -287,7 +285,7 @@ def test_meltano_runs_a_job_in_the_workspaces_environment(
     assert not list(elsewhere.iterdir())
     assert not list(folders.iterdir())
     kept = tmp_path / "state" / "shop" / "staging"
-    assert [p.name for p in kept.iterdir()] == ["meltano.db"]
+    assert {p.name for p in kept.iterdir()} == {"locks", "meltano.db"}
     assert kept.stat().st_mode & 0o077 == 0
 
 

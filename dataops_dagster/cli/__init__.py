@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from dataops_dagster import __version__, config
-from dataops_dagster.cli import act, look, tour
+from dataops_dagster.cli import act, configuration, look, meltano_cloud, tinybird, tour
 from dataops_dagster.cli.session import Command, Session
 
 
@@ -44,6 +44,9 @@ for command in (
     act.hold,
     act.reject,
     act.lift,
+    configuration.config,
+    meltano_cloud.meltano_cloud,
+    tinybird.tinybird,
     look.schema,
     tour.demo,
 ):

@@ -11,16 +11,17 @@ import click
 from rich.markup import escape
 
 from dataops_dagster import audit as auditing
-from dataops_dagster import clock, config, git, promotion
-from dataops_dagster.cli import options, readiness
+from dataops_dagster import clock, config, execution, git, promotion
+from dataops_dagster.cli import meltano_cloud, options, readiness
 from dataops_dagster.cli.act import Asked, consider
 from dataops_dagster.cli.session import Session, end, error_data, progress
 from dataops_dagster.cli.shown import in_words, table
 from dataops_dagster.errors import DataOpsError
 from dataops_dagster.gate.verdicts import lines
 from dataops_dagster.heads import Head, look_up_all
-from dataops_dagster.model import Allowance, Considered, Held, Ready
+from dataops_dagster.model import Allowance, Considered, Effects, Held, Plan, Ready
 from dataops_dagster.plan import as_data
+from dataops_dagster.platforms.tinybird import where_of
 from dataops_dagster.settings import Project, Workspace
 from dataops_dagster.store import store_of
 
@@ -28,9 +29,8 @@ from dataops_dagster.store import store_of
 @click.command()
 @click.pass_obj
 def check(session: Session) -> None:
-    """Check the configuration, that every repository answers, and Dagster's instance if there is one."""
-    rows, broken = [], list[DataOpsError]()
-    projects = session.projects()
+    """Check the configuration, repositories and platforms, and Dagster's instance if there is one."""
+    rows, broken, projects = [], list[DataOpsError](), session.projects()
     for project in projects:
         with progress(session, f"asking the repositories of {project.name}"):
             heads = look_up_all(project)
@@ -46,19 +46,24 @@ def check(session: Session) -> None:
     instance, unanswered = readiness.look(session, projects)
     broken += unanswered
     header = ("project", "workspace", "state", "answer")
+    served, by_hand, wrong = meltano_cloud.checked(session, projects)
+    broken += wrong
     data = {
         "git": git.version(),
         "workspaces": [dict(zip(header, row, strict=True)) for row in rows],
+        "meltano_cloud": [dict(zip(meltano_cloud.HEADER, row, strict=True)) for row in served],
+        "by_hand": by_hand,
         "instance": [as_data(finding) for finding in instance],
         "errors": [error_data(error) for error in broken],
     }
-    errors = [f"[red]{escape(str(error))}[/]" for error in broken]
     session.show(
         data,
         f"{git.version()}; the configuration is well formed",
         table(header, rows),
+        *([table(meltano_cloud.HEADER, served)] if served else []),
+        *(f"by hand: {escape(reminder)}" for reminder in by_hand),
         *readiness.tables(instance),
-        *errors,
+        *(f"[red]{escape(str(error))}[/]" for error in broken),
     )
     if broken:
         sys.exit(max(error.exit_code for error in broken))
@@ -86,13 +91,15 @@ def status(session: Session) -> None:
                         workspace.environment,
                         ((head and head.commit) or "")[:12],
                         ((head and head.release) or "").rpartition("/")[2],
+                        where_of(workspace.tinybird) if workspace.tinybird else "",
                         standing,
                     )
                 )
-    header = ("project", "workspace", "environment", "head", "release", "state")
+    header = ("project", "workspace", "environment", "head", "release", "tinybird", "state")
+    shown = -1 if any(row[-2] for row in rows) else -2
     session.show(
         [dict(zip(header, row, strict=True)) for row in rows],
-        table(header[:-1], [row[:-1] for row in rows]),
+        table(header[:shown], [row[:shown] for row in rows]),
         *(f"[bold]{escape(row[1])}[/]: {escape(row[-1])}" for row in rows),
     )
     if broken:
@@ -134,7 +141,16 @@ def plan(session: Session, target: str, commit: str | None, allow: tuple[str, ..
     """Show what promoting into TARGET would do now; writes nothing."""
     project, workspace = session.target(target)
     asked = Asked(commit, None, tuple(map(Allowance, allow)))
-    end(session, consider(session, project, workspace, asked))
+    found = consider(session, project, workspace, asked)
+    made = found.plan if isinstance(found, Ready | Held) else None
+    end(session, found, foreseen(session, project, workspace, made) if made else None)
+
+
+def foreseen(session: Session, project: Project, target: Workspace, plan: Plan) -> Effects | None:
+    """Ask the platform what deploying the planned commit would do, where it can say."""
+    with progress(session, f"asking the platform of {target.name}"):
+        approved = session.approved(project, target)
+        return execution.foresee(project, target, plan, store=store_of(project), approved=approved)
 
 
 @click.command()

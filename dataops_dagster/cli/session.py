@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -14,21 +14,24 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from dataops_dagster import config
+from dataops_dagster import clock, config
 from dataops_dagster.cli import shown
 from dataops_dagster.errors import ConfigError, DataOpsError, Problem, ToolError
+from dataops_dagster.gate.decisions import approved_deployments
 from dataops_dagster.model import (
     Answer,
     Book,
     Conflicted,
     Considered,
     Decision,
+    Effects,
     Evidence,
     Raced,
     Rejected,
 )
 from dataops_dagster.plan import as_data
-from dataops_dagster.settings import Project, Workspace
+from dataops_dagster.settings import Approvals, Project, Workspace
+from dataops_dagster.settings_tinybird import Destructive
 
 SAID_NO = 1
 """The exit code when the answer is no; `errors` has the codes of what went wrong."""
@@ -49,19 +52,43 @@ class Session:
 
     def target(self, name: str) -> tuple[Project, Workspace]:
         """Find a workspace with an upstream by `WORKSPACE` or `PROJECT/WORKSPACE`."""
-        projects = self.projects()
+        return self._named("TARGET", name, "workspace with an upstream", lambda p: p.targets)
+
+    def workspace(self, name: str) -> tuple[Project, Workspace]:
+        """Find any workspace by `WORKSPACE` or `PROJECT/WORKSPACE`."""
+        return self._named("WORKSPACE", name, "workspace", lambda p: p.workspaces.values())
+
+    def _named(
+        self,
+        argument: str,
+        name: str,
+        what: str,
+        those_of: Callable[[Project], Iterable[Workspace]],
+    ) -> tuple[Project, Workspace]:
         wanted_project, _, wanted = name.rpartition("/")
+        known = [(project, each) for project in self.projects() for each in those_of(project)]
         found = [
-            (project, target)
-            for project in projects
-            for target in project.targets
-            if target.name == wanted and wanted_project in ("", project.name)
+            (project, each)
+            for project, each in known
+            if each.name == wanted and wanted_project in ("", project.name)
         ]
         if len(found) == 1:
             return found[0]
-        known = ", ".join(f"{p.name}/{t.name}" for p in projects for t in p.targets)
-        problem = "stands in several projects" if found else "is no workspace with an upstream"
-        raise ConfigError.at(f"TARGET {name}", problem, f"name one of {known}")
+        problem = "stands in several projects" if found else f"is no {what}"
+        names = ", ".join(f"{project.name}/{each.name}" for project, each in known)
+        raise ConfigError.at(f"{argument} {name}", problem, f"name one of {names}")
+
+    def approved(self, project: Project, workspace: Workspace) -> frozenset[str]:
+        """Return the digests of the plans of deployments that people approve now.
+
+        Asks Dagster only about a workspace that asks for approvals.
+        """
+        asks = workspace.tinybird and workspace.tinybird.destructive is Destructive.APPROVE
+        if not asks or workspace.gate is None:
+            return frozenset()
+        rule = workspace.gate.approvals or Approvals()
+        decided = self.book.decisions(project.name, workspace.name)
+        return approved_deployments(decided, rule, now=clock.now())
 
     @property
     def book(self) -> Book:
@@ -139,10 +166,16 @@ def error_data(error: DataOpsError) -> dict[str, Any]:
     }
 
 
-def end(session: Session, answer: Considered | Answer) -> NoReturn:
-    """Show an answer and leave with its code: 0 for done, nothing to do and not yet."""
+def end(session: Session, answer: Considered | Answer, effects: Effects | None = None) -> NoReturn:
+    """Show an answer and leave with its code: 0 for done, nothing to do and not yet.
+
+    `effects` are those of the deployment that would follow.
+    """
     data = {"answer": type(answer).__name__, "message": shown.in_words(answer), **as_data(answer)}
-    session.show(data, *shown.tables(answer), escape(shown.in_words(answer)))
+    if effects:
+        data["deployment"] = as_data(effects)
+    tables = [*shown.tables(answer), *(shown.effects(effects) if effects else ())]
+    session.show(data, *tables, escape(shown.in_words(answer)))
     sys.exit(SAID_NO if isinstance(answer, Rejected | Conflicted | Raced) else 0)
 
 

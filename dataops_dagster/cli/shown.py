@@ -8,11 +8,13 @@ from rich.markup import escape
 from rich.table import Column, Table
 from typing_extensions import assert_never
 
+from dataops_dagster import configuration
 from dataops_dagster.gate.verdicts import lines
 from dataops_dagster.model import (
     Answer,
     Conflicted,
     Considered,
+    Effects,
     Held,
     NothingToDo,
     Plan,
@@ -62,6 +64,23 @@ def tables(answer: Considered | Answer) -> Iterator[Table | str]:
         yield from _gate(answer.verdicts)
 
 
+def effects(found: Effects) -> Iterator[Table | str]:
+    """Yield what a deployment would do, or why nobody could say."""
+    where = f" to {found.where}" if found.where else ""
+    if found.operations:
+        rows = [
+            (o.verb, o.kind, o.name, "destructive" if o.is_destructive else "")
+            for o in found.operations
+        ]
+        yield table(("", "kind", "name", ""), rows, title=f"deploying it{where}")
+    elif found.digest:
+        yield f"deploying it{escape(where)}: no changes"
+    if found.digest:
+        yield f"deployment plan: {found.digest}"
+    if found.problem:
+        yield escape(f"deploying it{where}: {found.problem}")
+
+
 def _gate(verdicts: Sequence[Verdict]) -> Iterator[str]:
     if verdicts:
         yield "\n".join(["gate:", *map(escape, lines(verdicts, depth=1))])
@@ -94,15 +113,23 @@ def _plan_tables(plan: Plan) -> Iterator[Table]:
     for title, header, rows in tables:
         if rows:
             yield table(header, rows, title=title)
+    for name, words, told in configuration.tables(plan.configuration):
+        yield table(words, told, title=name)
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None) -> Table:
-    """Return a table of at most twenty rows; what is left out is counted."""
+def table(
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    title: str | None = None,
+    *,
+    most: int = _SHOWN,
+) -> Table:
+    """Return a table of at most twenty rows, or `most`; what is left out is counted."""
     # Ids are for copying: rather a second line than an ellipsis.
     columns = [Column(name, overflow="fold") for name in header]
     table = Table(*columns, title=title and escape(title), title_justify="left")
-    for row in rows[:_SHOWN]:
+    for row in rows[:most]:
         table.add_row(*map(escape, row))
-    if len(rows) > _SHOWN:
-        table.caption = f"and {len(rows) - _SHOWN} more; --json shows all"
+    if len(rows) > most:
+        table.caption = f"and {len(rows) - most} more; --json shows all"
     return table

@@ -68,14 +68,14 @@ def rejected_verdict(
 
 
 def approvers(
-    plan: Plan,
+    digest: str,
     decisions: Sequence[Decision],
     rule: Approvals,
     *,
     authors: Collection[str] = (),
     now: datetime,
 ) -> tuple[dict[str, datetime], list[str]]:
-    """Return who approves exactly this plan and until when, and why others do not count.
+    """Return who approves exactly the plan of this digest and until when, and why others do not count.
 
     `authors` are names and addresses of who wrote the plan's commits.
     """
@@ -84,7 +84,7 @@ def approvers(
     others = []
     gone = lifted(decisions)
     for approval in decisions:
-        if approval.kind is not DecisionKind.APPROVE or approval.plan != plan.digest:
+        if approval.kind is not DecisionKind.APPROVE or approval.plan != digest:
             continue
         if approval.id in gone:
             others.append(f"{approval.by}'s was lifted")
@@ -104,6 +104,21 @@ def approvers(
     return dict(found.values()), list(dict.fromkeys(others))
 
 
+def approved_deployments(
+    decisions: Sequence[Decision], rule: Approvals, *, now: datetime
+) -> frozenset[str]:
+    """Return the digests of what enough people approve now, for deployments.
+
+    Whose commits a deployment brings is not asked: its plan says what it does to a platform.
+    """
+    digests = {d.plan for d in decisions if d.kind is DecisionKind.APPROVE}
+    return frozenset(
+        digest
+        for digest in digests
+        if len(approvers(digest, decisions, rule, now=now)[0]) >= rule.quorum
+    )
+
+
 def approvals_verdict(
     plan: Plan,
     decisions: Sequence[Decision],
@@ -113,7 +128,7 @@ def approvals_verdict(
     now: datetime,
 ) -> Verdict:
     """Say whether enough people approve exactly this plan."""
-    found, others = approvers(plan, decisions, rule, authors=authors, now=now)
+    found, others = approvers(plan.digest, decisions, rule, authors=authors, now=now)
     names = f" ({', '.join(sorted(found))})" if found else ""
     left_out = f"; {'; '.join(others)}" if others else ""
     enough = len(found) >= rule.quorum

@@ -86,13 +86,19 @@ def hotfix_verdict(
     return Verdict("hotfix", State.FAILED, f"would overwrite {own} in {_listed(lost)}", who)
 
 
-def lint_verdict(findings: Sequence[Finding], target: str) -> Verdict:
-    """Say whether what lands is well formed."""
+def lint_verdict(
+    findings: Sequence[Finding], target: str, warnings: Sequence[Finding] = ()
+) -> Verdict:
+    """Say whether what lands is well formed; `warnings` are only told."""
     who = f"whoever can mend it, or ignore the rule in {target}.gate.lint"
-    if not findings:
-        return Verdict("lint", State.PASSED, "nothing was found", who)
-    told = _listed([f"{f.path}:{f.line} {f.reason} ({f.rule})" for f in findings], "; ")
-    return Verdict("lint", State.FAILED, told, who)
+    if findings:
+        return Verdict("lint", State.FAILED, _found([*findings, *warnings]), who)
+    told = f"only warnings: {_found(warnings)}" if warnings else "nothing was found"
+    return Verdict("lint", State.PASSED, told, who)
+
+
+def _found(findings: Sequence[Finding]) -> str:
+    return _listed([f"{f.path}:{f.line} {f.reason} ({f.rule})" for f in findings], "; ")
 
 
 def overridden(verdict: Verdict, reason: str) -> Verdict:

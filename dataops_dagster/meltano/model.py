@@ -107,14 +107,26 @@ class Schedule:
     env: Mapping[str, Any] = field(default_factory=dict)
 
 
+class Shape(str, Enum):
+    """How a plug-in takes its configuration: as nested maps, by dotted names, or as nested texts."""
+
+    NESTED = "nested"
+    FLAT = "flat"
+    TEXTS = "texts"
+
+
 @dataclass(frozen=True)
 class Configuration:
     """All settings of a plug-in in one environment (None: in none), by their names.
 
-    `failure` says why Meltano itself would give no answer; then there are no settings.
+    `failure` says why Meltano itself would answer nothing for the settings, and `extras_failure`
+    why for the extras; those are missing then. If that is because of the whole project, they are
+    here all the same, as far as they could be read.
     """
 
     plugin: Plugin
     environment: str | None
     settings: Mapping[str, Setting]
     failure: str = ""
+    extras_failure: str = ""
+    shape: Shape = Shape.NESTED

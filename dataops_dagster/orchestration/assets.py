@@ -23,6 +23,9 @@ from dataops_dagster.orchestration.ops import (
     publish_op,
 )
 from dataops_dagster.orchestration.records import BookOf
+from dataops_dagster.orchestration.streams import stream_events
+from dataops_dagster.platforms import Purpose
+from dataops_dagster.platforms.tinybird import where_of
 from dataops_dagster.settings import Project, Workspace
 from dataops_dagster.store import Store, store_of
 
@@ -130,6 +133,11 @@ def deployment_assets(project: Project) -> list[dg.AssetsDefinition]:
             group_name=project.name,
             kinds={workspace.deploy.platform} if workspace.deploy else set(),
             code_version="1",
+            metadata=(
+                {"dataops/platform_workspace": where_of(workspace.tinybird)}
+                if workspace.tinybird
+                else None
+            ),
             skippable=True,
         )
         for name, workspace in deploying.items()
@@ -186,12 +194,25 @@ def _deploy(
         run_id=context.run.run_id,
         store=store,
         on_line=context.log.info,
+        purpose=Purpose.DEPLOY,
+        approved=records.approved_deployments(context.instance, project.name, workspace),
     )
+    for event in stream_events(result, task):
+        context.log_event(event)
     told |= {records.TREE: task.tree, records.RAN: result.ran, records.DETAIL: result.detail}
+    told |= metadata.of_result(result)
     if result.outcome is Outcome.ERRORED:
         raise dg.Failure(
             f"the deployment of {workspace.name} at {commit[:12]} could not find out:"
             f" {result.detail}",
+            allow_retries=False,
+        )
+    if result.waits_for:
+        # Neither done nor failed: it is asked for again when that plan is approved.
+        held = {**told, records.OUTCOME: records.HELD, records.PLAN: result.waits_for}
+        context.log_event(dg.AssetObservation(key, metadata=held))
+        raise dg.Failure(
+            f"the deployment of {workspace.name} at {commit[:12]} waits: {result.detail}",
             allow_retries=False,
         )
     if not result.passed:

@@ -13,6 +13,7 @@ from dataops_dagster.model import Book, Outcome
 from dataops_dagster.orchestration import metadata, naming, records
 from dataops_dagster.orchestration.ops import answered_errors, known_names
 from dataops_dagster.orchestration.records import BookOf
+from dataops_dagster.orchestration.streams import stream_events
 from dataops_dagster.settings import Project, Workspace
 from dataops_dagster.store import Store, store_of
 
@@ -142,6 +143,8 @@ def _run(
     )
     if result.outcome is Outcome.ERRORED:
         return f"could not find out: {result.detail}"
+    for event in stream_events(result, task):
+        context.op_execution_context.log_event(event)
     digest = what_ran(workspace.run, tree=task.tree, environment=workspace.environment)
     return dg.AssetCheckResult(
         passed=result.passed,
@@ -156,6 +159,7 @@ def _run(
             records.DIGEST: dg.MetadataValue.text(digest),
             records.DETAIL: dg.MetadataValue.text(result.detail),
             "dataops/dagster_run": dg.MetadataValue.dagster_run(run_id),
+            **metadata.of_result(result),
         },
     )
 

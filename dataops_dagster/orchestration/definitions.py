@@ -20,11 +20,13 @@ from dataops_dagster.orchestration.assets import (
 )
 from dataops_dagster.orchestration.checks import gate_checks, run_checks
 from dataops_dagster.orchestration.decisions import decide_job, rollback_job
+from dataops_dagster.orchestration.lints import lint_checks
 from dataops_dagster.orchestration.ops import IO_MANAGER_KEY
 from dataops_dagster.orchestration.records import BookOf, InstanceBook
 from dataops_dagster.orchestration.requests import PROMOTION
 from dataops_dagster.orchestration.schedules import schedules
 from dataops_dagster.orchestration.sensors import gates_sensor, heads_sensor
+from dataops_dagster.orchestration.streams import stream_specs
 from dataops_dagster.settings import Project, Workspace
 
 UnresolvedJob: TypeAlias = Any  # what define_asset_job returns has no public name
@@ -89,11 +91,12 @@ def definitions_of(
         )
     if targets:
         jobs += [decide_job(project), rollback_job(project)]
-    assets: list[Any] = [source_assets(project), *targets, *deployments, *decision_specs(project)]
+    assets: list[Any] = [source_assets(project), *targets, *deployments]
+    assets += [*decision_specs(project), *stream_specs(project)]
     workspaces = project.workspaces
     return dg.Definitions(
         assets=dg.map_asset_specs(lambda spec: spec_of(spec, workspaces[spec.key.path[1]]), assets),
-        asset_checks=[*checks, *gate_checks(project, book_of)],
+        asset_checks=[*checks, *gate_checks(project, book_of), *lint_checks(project)],
         jobs=jobs,
         sensors=[heads_sensor(project), gates_sensor(project, jobs, book_of)],
         schedules=schedules(project, book_of),

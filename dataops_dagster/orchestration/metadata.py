@@ -13,12 +13,14 @@ from typing import Any
 
 import dagster as dg
 
-from dataops_dagster import urls
+from dataops_dagster import configuration, urls
+from dataops_dagster.gate.lint import Finding
 from dataops_dagster.gate.verdicts import line, nested
 from dataops_dagster.model import (
     Commit,
     Conflicted,
     Considered,
+    Effects,
     Held,
     NothingToDo,
     Plan,
@@ -29,6 +31,7 @@ from dataops_dagster.model import (
 )
 from dataops_dagster.orchestration import records
 from dataops_dagster.plan import overwritten, reason_of
+from dataops_dagster.platforms import Result
 from dataops_dagster.settings import Workspace
 from dataops_dagster.text import inert
 
@@ -43,12 +46,19 @@ def escape(text: str) -> str:
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> dg.MarkdownMetadataValue:
     """Return a Markdown table of at most fifty rows; what is left out is counted."""
-    rows = list(rows)
+    return dg.MetadataValue.md("\n".join(_lines(header, list(rows))))
+
+
+def sections(tables: Iterable[configuration.Table]) -> dg.MarkdownMetadataValue:
+    """Return tables as Markdown, each below its title."""
+    told = ["\n".join([f"**{escape(title)}**", "", *_lines(h, rows)]) for title, h, rows in tables]
+    return dg.MetadataValue.md("\n\n".join(told) or "nothing")
+
+
+def _lines(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     lines = [f"| {' | '.join(header)} |", f"|{' --- |' * len(header)}"]
     lines += [f"| {' | '.join(map(escape, row))} |" for row in rows[:_ROWS]]
-    if len(rows) > _ROWS:
-        lines += ["", f"… and {len(rows) - _ROWS} more"]
-    return dg.MetadataValue.md("\n".join(lines))
+    return [*lines, "", f"… and {len(rows) - _ROWS} more"] if len(rows) > _ROWS else lines
 
 
 def of_plan(plan: Plan) -> dict[str, Any]:
@@ -125,6 +135,8 @@ def _lists(plan: Plan) -> dict[str, Any]:
     lists |= of_hotfixes(plan.hotfixes)
     if plan.skipped:
         lists["dataops/skipped"] = table(("commit",), ((commit,) for commit in plan.skipped))
+    if plan.configuration:
+        lists["dataops/configuration"] = sections(configuration.tables(plan.configuration))
     return lists
 
 
@@ -147,6 +159,12 @@ def of_gate(considered: Considered) -> dict[str, Any]:
             return {records.GATE: escape(f"refused: {considered.reason}")}
 
 
+def of_findings(findings: Sequence[Finding]) -> dict[str, Any]:
+    """Return what a look into files found."""
+    rows = [(f.rule, f"{f.path}:{f.line}", f.reason) for f in findings]
+    return {"dataops/findings": table(("rule", "where", "what"), rows)} if rows else {}
+
+
 def is_open(considered: Considered) -> bool:
     """Say whether nothing is held up."""
     return isinstance(considered, Ready | NothingToDo)
@@ -158,3 +176,35 @@ def of_release(release: Release) -> dict[str, Any]:
         "dataops/release": release.tag,
         **({"dataops/override": release.override} if release.override else {}),
     }
+
+
+def of_effects(effects: Effects | None) -> dict[str, Any]:
+    """Return what a deployment does to a platform, as far as it says."""
+    if effects is None:
+        return {}
+    rows = (
+        (o.verb, o.kind, o.name, "destructive" if o.is_destructive else "")
+        for o in effects.operations
+    )
+    told = {
+        "dataops/platform_workspace": effects.where,
+        "dataops/deployment_plan": effects.digest,
+        "dataops/operations": table(("", "kind", "name", ""), rows) if effects.operations else "",
+        "dataops/deployment_problem": effects.problem,
+    }
+    return {key: value for key, value in told.items() if value}
+
+
+def of_result(result: Result) -> dict[str, Any]:
+    """Return how long a program took, and what it told of itself."""
+    told: dict[str, Any] = {"dataops/seconds": round(result.seconds, 3)}
+    streams = result.facts.streams
+    if streams:
+        rows = ((s.extractor, s.name, "" if s.rows is None else str(s.rows)) for s in streams)
+        told["dataops/rows"] = sum(stream.rows or 0 for stream in streams)
+        told["dataops/streams"] = table(("extractor", "stream", "rows"), rows)
+    told |= of_effects(result.facts.effects)
+    for failing in result.facts.failing[:1]:
+        told["dataops/failed_plugin"] = failing.plugin
+        told["dataops/exit_code"] = failing.exit_code
+    return told

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
-RUN_CHECK, GATE_CHECK = "run", "gate"
+RUN_CHECK, GATE_CHECK, LINT_CHECK = "run", "gate", "lint"
 DATA_VERSION_TAG = "dagster/data_version"  # Dagster keeps its own constant for it private
 INPUT_DATA_VERSION_TAG = "dagster/input_data_version"
 ALL_ASSETS_JOB = "__ASSET_JOB"
@@ -24,6 +24,11 @@ def deployment_key(project: str, workspace: str) -> dg.AssetKey:
 def decisions_key(project: str, target: str) -> dg.AssetKey:
     """Return the key under which people's decisions about a target are recorded."""
     return dg.AssetKey([project, target, "decisions"])
+
+
+def stream_key(project: str, workspace: str, extractor: str, stream: str) -> dg.AssetKey:
+    """Return the key of a stream that a workspace's runs move, downstream of its asset."""
+    return dg.AssetKey([project, workspace, extractor, stream])
 
 
 def promote_job(project: str) -> str:
@@ -64,6 +69,11 @@ def rollback_op(project: str) -> str:
 def gate_op(project: str) -> str:
     """Return the name of the op that shows where gates stand."""
     return f"gate__{project}"
+
+
+def lint_op(project: str) -> str:
+    """Return the name of the op that looks into what stands at heads."""
+    return f"lint__{project}"
 
 
 def run_op(project: str) -> str:

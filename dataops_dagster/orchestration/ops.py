@@ -11,7 +11,7 @@ import dagster as dg
 from pydantic import Field
 from typing_extensions import assert_never
 
-from dataops_dagster import clock, promotion
+from dataops_dagster import clock, execution, promotion
 from dataops_dagster.errors import DataOpsError, ToolError
 from dataops_dagster.gate.verdicts import lines
 from dataops_dagster.heads import Heads, look_up_all
@@ -20,9 +20,11 @@ from dataops_dagster.model import (
     Book,
     Conflicted,
     Considered,
+    Effects,
     Held,
     NothingToDo,
     Override,
+    Plan,
     Promoted,
     Raced,
     Ready,
@@ -167,7 +169,11 @@ def plan_op(project: Project, target: Workspace, book_of: BookOf) -> dg.OpDefini
     def plan(context: dg.OpExecutionContext, pinned: dict[str, Any]) -> Iterator[dg.Output[Any]]:
         match _consider(project, target, pinned, book_of(context.instance)):
             case Ready(made, verdicts):
-                told = {**metadata.of_plan(made), **metadata.of_verdicts(verdicts)}
+                told = {
+                    **metadata.of_plan(made),
+                    **metadata.of_verdicts(verdicts),
+                    **metadata.of_effects(_foreseen(context, project, target, made)),
+                }
                 context.log.info(f"{made.equality.value}; plan {made.digest}")
             case NothingToDo(_, head, _):
                 told = {records.COMMIT: head, records.OUTCOME: "nothing to do"}
@@ -273,6 +279,14 @@ def _consider(
             **_said(pinned),
         )
     return promotion.agreed(considered, pinned["plan"])
+
+
+def _foreseen(
+    context: dg.OpExecutionContext, project: Project, target: Workspace, plan: Plan
+) -> Effects | None:
+    """Return what deploying the planned commit would do; shown, and never waited for."""
+    approved = records.approved_deployments(context.instance, project.name, target)
+    return execution.foresee(project, target, plan, store=store_of(project), approved=approved)
 
 
 def _said(pinned: dict[str, Any]) -> dict[str, Any]:

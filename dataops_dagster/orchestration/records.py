@@ -12,15 +12,20 @@ from typing import Any
 
 import dagster as dg
 
+from dataops_dagster import clock
 from dataops_dagster.errors import ToolError
+from dataops_dagster.gate import decisions as gate_decisions
 from dataops_dagster.model import Book, Decision, DecisionKind, Evidence, Outcome
 from dataops_dagster.orchestration import naming
-from dataops_dagster.settings import Workspace
+from dataops_dagster.settings import Approvals, Workspace
 
 COMMIT, TREE, ENVIRONMENT = "dataops/commit", "dataops/tree", "dataops/environment"
 RAN, DETAIL, OUTCOME = "dataops/ran", "dataops/detail", "dataops/outcome"
 DIGEST, GATE = "dataops/digest", "dataops/gate"
 DECISION, BY, REASON = "dataops/decision", "dataops/by", "dataops/reason"
+HELD = "held"
+"""The outcome of a deployment that waits for an approval of its plan."""
+
 PLAN, EXPIRES, LIFTS = "dataops/plan", "dataops/expires", "dataops/lifts"
 
 _RECORDS = 20
@@ -280,6 +285,17 @@ def deployed(instance: dg.DagsterInstance, project: str, workspace: str) -> str 
     return None
 
 
+def approved_deployments(
+    instance: dg.DagsterInstance, project: str, workspace: Workspace
+) -> frozenset[str]:
+    """Return the digests of the plans of deployments that people approve for a workspace now."""
+    if workspace.gate is None:
+        return frozenset()
+    rule = workspace.gate.approvals or Approvals()
+    decided = InstanceBook(instance).decisions(project, workspace.name)
+    return gate_decisions.approved_deployments(decided, rule, now=clock.now())
+
+
 def _by_deploy_op(instance: dg.DagsterInstance, entry: dg.EventLogEntry, project: str) -> bool:
     """Say whether our own op wrote an event; anybody may have written any other."""
     if entry.step_key != naming.deploy_op(project):
@@ -292,14 +308,31 @@ def deployment_failed(
     instance: dg.DagsterInstance, run: dg.DagsterRun, project: str, workspace: str
 ) -> bool:
     """Say whether the run ended with the platform's no, rather than without an answer."""
+    told = _told_of_deployment(instance, run, project, workspace)
+    return any(text(metadata, OUTCOME) != HELD for metadata in told)
+
+
+def deployment_waits_for(
+    instance: dg.DagsterInstance, run: dg.DagsterRun, project: str, workspace: str
+) -> str:
+    """Return the digest of the plan whose approval the run's deployment waits for, if it does."""
+    told = _told_of_deployment(instance, run, project, workspace)
+    return next((text(m, PLAN) for m in told if text(m, OUTCOME) == HELD), "")
+
+
+def _told_of_deployment(
+    instance: dg.DagsterInstance, run: dg.DagsterRun, project: str, workspace: str
+) -> list[Mapping[str, Any]]:
+    """Return what our op observed in a run about a deployment that was not done."""
     key = naming.deployment_key(project, workspace)
     entries = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ASSET_OBSERVATION)
-    return any(
-        entry.asset_observation
+    return [
+        entry.asset_observation.metadata
+        for entry in entries
+        if entry.asset_observation
         and entry.asset_observation.asset_key == key
         and entry.step_key == naming.deploy_op(project)
-        for entry in entries
-    )
+    ]
 
 
 def shown_gate(instance: dg.DagsterInstance, key: dg.AssetKey) -> Mapping[str, Any] | None:

@@ -202,9 +202,11 @@ class Observer:
             return Wait(
                 f"its head {commit[:12]} is not a release; deploy it by hand if it should be"
             )
+        tag = naming.deployment_tag(self.project.name, workspace.name, commit)
         return self._runs.ask(
-            naming.deployment_tag(self.project.name, workspace.name, commit),
+            tag,
             key=f"deploy {workspace.name} {commit}",
+            told=self._approved_since(tag, workspace),
             what=f"the deployment of {commit[:12]}",
             limit=workspace.deploy.deadline + MARGIN,
             answered=lambda run: self._deployment_answer(run, workspace),
@@ -216,9 +218,25 @@ class Observer:
             ),
         )
 
+    def _approved_since(self, tag: tuple[str, str], workspace: Workspace) -> set[str]:
+        """Return the runs whose deployment waited for a plan that is approved now."""
+        runs = self.instance.get_run_records(
+            dg.RunsFilter(tags={tag[0]: tag[1]}), limit=ATTEMPTS * 10
+        )
+        waited = {r.dagster_run.run_id: self._waits_for(r.dagster_run, workspace) for r in runs}
+        if not any(waited.values()):
+            return set()
+        approved = records.approved_deployments(self.instance, self.project.name, workspace)
+        return {run_id for run_id, digest in waited.items() if digest in approved}
+
+    def _waits_for(self, run: dg.DagsterRun, workspace: Workspace) -> str:
+        return records.deployment_waits_for(self.instance, run, self.project.name, workspace.name)
+
     def _deployment_answer(self, run: dg.DagsterRun, workspace: Workspace) -> str:
         if run.is_success:
             return "was done, and another commit deployed by hand since"
+        if digest := self._waits_for(run, workspace):
+            return f"waits for dataops approve {workspace.name} --plan {digest}"
         failed = records.deployment_failed(self.instance, run, self.project.name, workspace.name)
         return "failed" if failed else ""
 

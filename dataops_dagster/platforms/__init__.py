@@ -8,15 +8,24 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from dataops_dagster.platforms import command, meltano
-from dataops_dagster.platforms.task import Result, Task
+from dataops_dagster.model import Effects
+from dataops_dagster.platforms import command, meltano, meltano_cloud, tinybird
+from dataops_dagster.platforms.task import Purpose, Result, Task
 from dataops_dagster.settings import Step
 
 # A step's type is decided by its platform, which the type checker cannot follow through a table.
 PLATFORMS: Mapping[str, Callable[[Any, Task, Callable[[str], None]], Result]] = {
     "command": command.execute,
     "meltano": meltano.execute,
+    "meltano_cloud": meltano_cloud.execute,
+    "tinybird": tinybird.execute,
 }
+
+FORESEERS: Mapping[str, Callable[[Any, Task], Effects]] = {"tinybird": tinybird.foresee}
+"""Platforms that say what a deployment would do before it does it."""
+
+DEPLOY_HEADS = frozenset({"meltano_cloud"})
+"""Platforms that read a workspace's repository themselves, and take no commit."""
 
 
 def execute(step: Step, task: Task, on_line: Callable[[str], None]) -> Result:
@@ -27,4 +36,4 @@ def execute(step: Step, task: Task, on_line: Callable[[str], None]) -> Result:
     return PLATFORMS[step.platform](step, task, on_line)
 
 
-__all__ = ["PLATFORMS", "Result", "Task", "execute"]
+__all__ = ["DEPLOY_HEADS", "FORESEERS", "PLATFORMS", "Purpose", "Result", "Task", "execute"]

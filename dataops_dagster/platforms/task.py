@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 
 from dataops_dagster import process
 from dataops_dagster.errors import ConfigError
-from dataops_dagster.model import Outcome
-from dataops_dagster.settings import Step
+from dataops_dagster.model import Facts, Outcome
+from dataops_dagster.settings import CommandStep, MeltanoStep, Project
 
 # Variables that people let through and that say nothing secret.
 _PUBLIC = frozenset(("HOME", "USER", "LANG", "LANGUAGE", "TZ", "PATH", "TMPDIR", "SHELL", "TERM"))
@@ -23,20 +25,36 @@ LOGGED_LINES = 5000
 """A run's log is kept in Dagster's database, line by line; a flood is cut, its end is kept."""
 
 
+class Purpose(str, Enum):
+    """What a step is executed for."""
+
+    RUN = "run"
+    DEPLOY = "deploy"
+
+
 @dataclass(frozen=True)
 class Task:
     """One execution: which workspace, at which commit, in which environment, for which run.
 
     `folder` is private to the task and holds `files` (the commit's content), and a `home`.
+    `settings` are those of the whole project. `approved` are the digests of plans of deployments
+    that people approved.
     """
 
-    project: str
+    settings: Project
     workspace: str
     environment: str
     commit: str
     tree: str
     run_id: str
     folder: Path
+    purpose: Purpose = Purpose.RUN
+    approved: frozenset[str] = frozenset()
+
+    @property
+    def project(self) -> str:
+        """The project's name."""
+        return self.settings.name
 
     @property
     def files(self) -> Path:
@@ -51,11 +69,17 @@ class Task:
 
 @dataclass(frozen=True)
 class Result:
-    """Whether the program succeeded, what was run, and in few words how it ended."""
+    """Whether the program succeeded, what was run, in few words how it ended, and how long it took.
+
+    One that `waits_for` the approval of a plan, by its digest, did not succeed and did not fail.
+    """
 
     outcome: Outcome
     ran: str
     detail: str
+    seconds: float = 0.0
+    waits_for: str = ""
+    facts: Facts = field(default_factory=Facts)
 
     @property
     def passed(self) -> bool:
@@ -65,18 +89,23 @@ class Result:
 
 def run_program(
     arguments: Sequence[str],
-    step: Step,
+    step: CommandStep | MeltanoStep,
     task: Task,
     on_line: Callable[[str], None],
     *,
     extra: Mapping[str, str],
     readable: Callable[[str], str | None] = lambda line: line,
+    hidden: Iterable[str] = (),
+    keep_open: Sequence[int] = (),
+    spent: float = 0.0,
 ) -> Result:
     """Run a platform's program; only its exit code decides, whatever it prints.
 
     The exit code 75 (EX_TEMPFAIL of sysexits.h) says that it could not find out.
 
-    `readable` turns a line of its output into one for people, or into None to leave it out.
+    `readable` turns a line of its output into one for people, or into None to leave it out; `hidden`
+    are secrets beside the variables that are let through; `spent` is how many seconds of the
+    deadline are gone.
     """
     for name in step.variables:
         if name not in os.environ:
@@ -98,20 +127,23 @@ def run_program(
             **extra,
         },
     )
-    secrets = [os.environ[name] for name in step.variables if name not in _PUBLIC]
-    log = _Log(on_line)
+    seen = variables_of(step)
+    secrets = [*(seen[name] for name in seen if name not in _PUBLIC), *hidden]
+    log = Log(on_line)
 
     def note(line: str) -> None:
         # What is readable only now, such as a decoded string, was not looked at for secrets yet.
         log.add(process.clean(readable(line) or "", secrets))
 
+    begin = time.monotonic()
     done = process.run(
         arguments,
         env=env,
         cwd=task.files,
-        deadline=step.deadline.total_seconds(),
+        deadline=step.deadline.total_seconds() - spent,
         on_line=note,
         secrets=secrets,
+        keep_open=keep_open,
     )
     log.close()
     if done.timed_out:
@@ -125,10 +157,15 @@ def run_program(
         ending if outcome is Outcome.PASSED or not log.last else f"{ending}: {' / '.join(log.last)}"
     )
     ran = " ".join([Path(arguments[0]).name, *arguments[1:]])
-    return Result(outcome, ran, detail)
+    return Result(outcome, ran, detail, seconds=time.monotonic() - begin)
 
 
-class _Log:
+def variables_of(step: CommandStep | MeltanoStep) -> dict[str, str]:
+    """Return the variables of ours that a step's program sees, as far as they are set."""
+    return {name: os.environ[name] for name in step.variables if name in os.environ}
+
+
+class Log:
     """Hands lines on until there are too many, and keeps the last of them."""
 
     def __init__(self, on_line: Callable[[str], None]) -> None:
@@ -137,6 +174,7 @@ class _Log:
         self.lines = 0
 
     def add(self, line: str) -> None:
+        """Hand on a line, unless it is blank."""
         if not line.strip():
             return
         self.last.append(line.strip()[:_DETAIL_CHARACTERS])
@@ -147,6 +185,7 @@ class _Log:
             self.on_line(f"… more than {LOGGED_LINES} lines; only the last are told below")
 
     def close(self) -> None:
+        """Hand on the last lines of a flood."""
         if self.lines > LOGGED_LINES:
             for line in self.last:
                 self.on_line(line)

@@ -1,0 +1,131 @@
+"""Commands about workspaces at Tinybird: what a deployment would do, and where each one stands."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+from rich.markup import escape
+
+from dataops_dagster import execution
+from dataops_dagster.cli import shown
+from dataops_dagster.cli.session import SAID_NO, Session, progress
+from dataops_dagster.errors import ConfigError, DataOpsError
+from dataops_dagster.model import Effects
+from dataops_dagster.plan import as_data
+from dataops_dagster.platforms import Purpose
+from dataops_dagster.platforms import tinybird as platform
+from dataops_dagster.settings import Project, TinybirdStep, Workspace
+from dataops_dagster.settings_tinybird import Tinybird
+from dataops_dagster.store import store_of
+from dataops_dagster.tinybird import standing
+
+Found = tuple[Project, Workspace, Tinybird]
+"""A workspace that is one at Tinybird."""
+
+
+@click.group()
+def tinybird() -> None:
+    """Look after workspaces at Tinybird."""
+
+
+def all_of(session: Session) -> list[Found]:
+    """Return every workspace that is one at Tinybird."""
+    return [
+        (project, workspace, workspace.tinybird)
+        for project in session.projects()
+        for workspace in project.workspaces.values()
+        if workspace.tinybird
+    ]
+
+
+def find(session: Session, name: str) -> Found:
+    """Find one by `WORKSPACE` or `PROJECT/WORKSPACE`; raises `ConfigError`."""
+    known = all_of(session)
+    wanted_project, _, wanted = name.rpartition("/")
+    found = [f for f in known if f[1].name == wanted and wanted_project in ("", f[0].name)]
+    if len(found) == 1:
+        return found[0]
+    named = ", ".join(f"{project.name}/{workspace.name}" for project, workspace, _ in known)
+    problem = "stands in several projects" if found else "is no workspace at Tinybird"
+    hint = f"name one of {named}" if named else "add tinybird: to a workspace"
+    raise ConfigError.at(f"WORKSPACE {name}", problem, hint)
+
+
+def step_of(workspace: Workspace) -> TinybirdStep:
+    """Return how a workspace is deployed; the defaults where its own step is of another platform."""
+    given = workspace.deploy
+    return given if isinstance(given, TinybirdStep) else TinybirdStep(platform="tinybird")
+
+
+@tinybird.command("plan")
+@click.argument("workspace")
+@click.option("--commit", help="A commit of its branch, by its full id.  [default: its head]")
+@click.pass_obj
+def plan(session: Session, workspace: str, commit: str | None) -> None:
+    """Show what deploying WORKSPACE would create, change and delete; writes nothing."""
+    project, found, _ = find(session, workspace)
+    store = store_of(project)
+    with progress(session, f"asking Tinybird about {found.name}"):
+        pinned = execution.pin(project, found, commit, store=store)
+        with execution.prepared(
+            project,
+            found,
+            commit=pinned,
+            run_id="",
+            store=store,
+            purpose=Purpose.DEPLOY,
+            approved=session.approved(project, found),
+        ) as task:
+            effects = platform.foresee(step_of(found), task)
+    _show(session, pinned, effects)
+    sys.exit(0 if effects.digest else SAID_NO)
+
+
+def _show(session: Session, commit: str, effects: Effects) -> None:
+    data = {"commit": commit, **as_data(effects)}
+    session.show(data, f"commit {commit}", *shown.effects(effects))
+
+
+@tinybird.command("status")
+@click.option(
+    "--drift", is_flag=True, help="Compare it with the commit that was deployed; takes a moment."
+)
+@click.pass_obj
+def status(session: Session, *, drift: bool) -> None:
+    """Show which workspace each token belongs to, what is live there, and what is left half-done."""
+    rows, broken = [], list[DataOpsError]()
+    for project, workspace, settings in all_of(session):
+        drifted = ""
+        with progress(session, f"asking Tinybird about {workspace.name}"):
+            try:
+                row = standing.look(settings, f"workspaces.{workspace.name}.tinybird")
+                drifted = _drift(project, workspace, settings) if drift else ""
+            except DataOpsError as error:
+                broken.append(error)
+                row = standing.Standing(settings.workspace, "", "", "see below")
+        place = (project.name, workspace.name, settings.host, settings.dialect.value)
+        problem = "; ".join(filter(None, (row.problem, drifted)))
+        rows.append((*place, row.name, row.id, row.live, problem))
+    header = ("project", "workspace", "host", "dialect", "name", "id", "live", "problem")
+    errors = [f"[red]{escape(str(error))}[/]" for error in broken]
+    data = [dict(zip(header, row, strict=True)) for row in rows]
+    session.show(data, shown.table(header, rows), *errors)
+    if broken:
+        sys.exit(max(error.exit_code for error in broken))
+
+
+def _drift(project: Project, workspace: Workspace, settings: Tinybird) -> str:
+    """Say how a workspace differs from the commit that Dagster says was deployed to it."""
+    from dataops_dagster.orchestration.instance import HomeInstance
+
+    commit = HomeInstance().deployed(project.name, workspace.name)
+    if commit is None:
+        return "no deployment of ours is recorded"
+    store = store_of(project)
+    pinned = execution.pin(project, workspace, commit, store=store)
+    with execution.prepared(project, workspace, commit=pinned, run_id="", store=store) as task:
+        effects = platform.foresee(step_of(workspace), task)
+    if not effects.digest:
+        return effects.problem
+    return standing.drift(commit, effects.operations, settings.dialect)

@@ -1,0 +1,53 @@
+"""What all settings are made of: the strict base class, durations, names, text.
+
+Knows no setting. Nothing here does I/O.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+_DURATION = re.compile(r"([1-9][0-9]*)\s*(s|m|h|d)")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_LONGEST = timedelta(days=36_500)  # added to any moment of ours it stays within the calendar
+
+
+def duration(value: Any) -> timedelta:
+    """Read a duration, such as 30m; raises `ValueError`."""
+    if isinstance(value, timedelta):
+        return value
+    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError("write a duration as a whole number and s, m, h or d, such as 30m")
+    try:
+        found = timedelta(**{_UNITS[match[2]]: int(match[1])})
+    except (OverflowError, ValueError):
+        found = timedelta.max
+    if found > _LONGEST:
+        raise ValueError("is longer than anybody waits")
+    return found
+
+
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(duration),
+    WithJsonSchema({"type": "string", "pattern": r"^[1-9][0-9]*\s*(s|m|h|d)$"}),
+]
+
+NAME_PATTERN = r"^[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)*$"
+"""A name of a project or workspace: becomes part of asset keys, op names and git refs."""
+
+Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=30)]
+VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+Argument = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$")]
+Text = Annotated[str, Field(min_length=1, pattern=r"^[^\x00-\x1f\x7f]+$")]
+
+
+class Settings(BaseModel):
+    """Base of everything configured: strict, frozen, no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)

@@ -1,0 +1,1 @@
+"""Parts for your own tests. Never imported by the rest of the package."""

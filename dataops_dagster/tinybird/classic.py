@@ -1,0 +1,76 @@
+"""How Classic deploys: push everything, then delete what the data project dropped.
+
+Not atomic: what broke off half-way is written down, and pushed again by the next attempt.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from dataops_dagster.errors import ToolError
+from dataops_dagster.tinybird import plan as planning
+from dataops_dagster.tinybird.journal import Entry
+from dataops_dagster.tinybird.model import DeploymentPlan, Kind, Operation, Refusal, Resource, Verb
+from dataops_dagster.tinybird.site import Site
+
+# Without --force a changed pipe is skipped with exit code 0; fixtures are not pushed: together with
+# --force they would replace what is there.
+PUSH = ("push", "--push-deps", "--force", "--yes", "--no-check")
+_FIRST = (Kind.ENDPOINT, Kind.COPY, Kind.SINK, Kind.PIPE, Kind.MATERIALIZATION, Kind.DATASOURCE)
+
+
+def compare(site: Site, there: list[Resource]) -> tuple[list[Operation], tuple[str, ...]]:
+    """Return the operations, and the names of what is there and stays."""
+    return planning.compared(site.project.resources, there, site.journal.read().names)
+
+
+def is_inconsistent(site: Site) -> bool:
+    """Say whether the last attempt broke off half-way."""
+    return bool(site.journal.read().begun)
+
+
+def deploy(site: Site, plan: DeploymentPlan) -> str | Refusal:
+    """Push and delete as planned; returns what was done."""
+    before = site.journal.read()
+    if before.begun:
+        site.say(f"the push of {before.begun[:12]} broke off half-way: pushing everything again")
+    names = tuple(sorted({*before.names, *site.project.names}))
+    site.journal.write(Entry(begun=site.order.commit, names=names))
+    done = site.tb.run(*PUSH)
+    if not done.passed:
+        return _inconsistent(site, done.told)
+    try:
+        _delete(site, [o for o in plan.operations if o.verb is Verb.DELETE])
+    except ToolError as error:
+        return _inconsistent(site, str(error))
+    site.journal.write(
+        dataclasses.replace(before, begun="", names=tuple(sorted(site.project.names)))
+    )
+    return "pushed"
+
+
+def _inconsistent(site: Site, problem: str) -> Refusal:
+    return Refusal(
+        f"{site.identity.name} is INCONSISTENT, partly at {site.order.commit[:12]}: {problem}",
+        "deploy again, which pushes everything once more; or deploy the last good commit; or drop"
+        " and recreate it, if it may be",
+    )
+
+
+def _delete(site: Site, operations: list[Operation]) -> None:
+    """Delete readers before what they read; what is still in use is tried again after the others."""
+    waiting = sorted(operations, key=lambda o: _FIRST.index(o.kind))
+    while waiting:
+        failed = [(o, error) for o in waiting if (error := _failure(site, o))]
+        if len(failed) == len(waiting):
+            raise failed[0][1]
+        waiting = [operation for operation, _ in failed]
+
+
+def _failure(site: Site, operation: Operation) -> ToolError | None:
+    try:
+        site.client.delete(Resource(operation.name, operation.kind))
+    except ToolError as error:
+        return error
+    site.say(f"deleted {operation.kind.value} {operation.name}")
+    return None

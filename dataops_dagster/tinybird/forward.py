@@ -1,0 +1,175 @@
+"""How Forward deploys: check, submit, follow our own deployment to its end, discard only it."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Collection
+
+from dataops_dagster.errors import ToolError
+from dataops_dagster.tinybird import plan as planning
+from dataops_dagster.tinybird.journal import Entry
+from dataops_dagster.tinybird.model import Deployment, DeploymentPlan, Operation, Refusal, Resource
+from dataops_dagster.tinybird.site import Site
+
+POLL_SECONDS = 2.0
+_DISCARD_SECONDS = 60.0
+_JSON = ("--cloud", "--max-depth=20", "--output=json", "deploy")
+
+
+def check(site: Site, there: Collection[Resource]) -> list[Operation] | Refusal:
+    """Ask the server what deploying would do to what is there; writes nothing."""
+    # With this flag deletions are told, not refused: whether they may happen is ours to say.
+    done = site.tb.ask(*_JSON, "--check", "--allow-destructive-operations")
+    told = done.document()
+    if done.passed:
+        return planning.announced(told, (*there, *site.project.resources))
+    errors = _errors(told) or done.told
+    return Refusal(f"the check says no: {errors}", "mend the data project in its repository")
+
+
+def _errors(told: object) -> str:
+    listed = told.get("errors") if isinstance(told, dict) else None
+    found = [
+        f"{error.get('filename') or 'error'}: {error.get('error')}"
+        for error in (listed if isinstance(listed, list) else ())
+        if isinstance(error, dict)
+    ]
+    return "; ".join(found)[:900]
+
+
+def heal(site: Site) -> None:
+    """Take away what an attempt of ours left behind, and wait for what is under way.
+
+    Raises `ToolError` for a deployment that waits there and is not ours.
+    """
+    left = site.journal.read()
+    if left.deployment:
+        found = site.client.deployment(left.deployment)
+        if found and not found.live and not found.is_gone:
+            site.say(f"deployment {found.id} is left from an attempt that broke off: discarding it")
+            discard(site, found.id)
+    if left.begun:
+        site.journal.write(dataclasses.replace(left, begun="", deployment=""))
+    while waiting := _not_live(site):
+        if not waiting.is_under_way or site.left <= 0:
+            raise _in_the_way(waiting)
+        time.sleep(POLL_SECONDS)
+
+
+def _not_live(site: Site) -> Deployment | None:
+    found = (d for d in site.client.deployments() if not d.live)
+    # One that failed or is deleted goes by itself.
+    return next((d for d in found if d.status not in ("deleted", "failed")), None)
+
+
+def _in_the_way(found: Deployment) -> ToolError:
+    return ToolError(
+        "tinybird",
+        None,
+        f"deployment {found.id} ({found.status}) stands in the way, and is not ours",
+        hint="whoever made it: promote it by `tb --cloud deployment promote`, or discard it by"
+        " `tb --cloud deployment discard`",
+    )
+
+
+def deploy(site: Site, plan: DeploymentPlan) -> str | Refusal:
+    """Deploy as planned; returns what went live. Until then what was live stays so."""
+    before = site.journal.read()
+    begun = dataclasses.replace(before, begun=site.order.commit, deployment="")
+    site.journal.write(begun)
+    flag = ("--allow-destructive-operations",) if plan.destructive else ()
+    done = site.tb.ask(*_JSON, "--no-wait", *flag)
+    told = done.document()
+    if not done.passed:
+        # What failed at once left nothing; one that was submitted all the same, the next heal finds.
+        if not done.timed_out:
+            site.journal.write(before)
+        errors = _errors(told) or done.told
+        return Refusal(f"the deployment was not taken: {errors}", "mend the data project")
+    # There was none before ours: heal saw to it.
+    submitted = _not_live(site)
+    id_ = str(told.get("id") or (submitted.id if submitted else ""))
+    if not id_:
+        site.journal.write(before)
+        return "nothing to deploy"
+    # Before anything is waited for: whoever comes after a crash must know what is ours.
+    site.journal.write(dataclasses.replace(begun, deployment=id_))
+    site.say(f"deployment {id_} is submitted")
+    try:
+        answer = _unplanned(plan, told) or _follow(site, id_)
+    except BaseException:
+        discard_if_not_live(site, id_)  # an interrupt, or a server that fails us
+        raise
+    if isinstance(answer, Refusal):
+        discard_if_not_live(site, id_)
+    names = tuple(sorted(site.project.names)) if isinstance(answer, str) else before.names
+    site.journal.write(Entry(names=names))
+    return answer
+
+
+def _unplanned(plan: DeploymentPlan, told: object) -> Refusal | None:
+    """Refuse to delete more than was planned: the workspace may have changed since the check."""
+    submitted = planning.announced(told if isinstance(told, dict) else {}, ())
+    more = {o.name for o in submitted if o.is_destructive} - {o.name for o in plan.destructive}
+    if not more:
+        return None
+    return Refusal(
+        f"it would also delete {', '.join(sorted(more))}, which its plan did not say",
+        "the workspace has changed meanwhile: deploy again",
+    )
+
+
+def _follow(site: Site, id_: str) -> str | Refusal:
+    """Wait until our deployment is live, or is not to be."""
+    status = ""
+    while site.left > 0:
+        found = site.client.deployment(id_)
+        if found and found.status != status:
+            status = found.status
+            site.say(f"deployment {id_}: {'live' if found.live else status}")
+        if found and found.live:
+            _wait_for_the_old(site)
+            return f"deployment {id_} is live"
+        if found is None or found.is_gone:
+            errors = "; ".join(found.errors) if found else ""
+            return Refusal(
+                f"deployment {id_} failed: {errors or status or 'it is gone'}",
+                "what was live still is; mend the data project, or deploy again",
+            )
+        time.sleep(POLL_SECONDS)
+    return Refusal(
+        f"deployment {id_} was not live at the deadline ({status}), and was discarded",
+        "set a longer deadline; what was live still is",
+    )
+
+
+def _wait_for_the_old(site: Site) -> None:
+    """Wait until the deployment before is gone, but not for ever: the next one waits again."""
+    end = time.monotonic() + min(site.left, _DISCARD_SECONDS)
+    while time.monotonic() < end and any(not d.live for d in site.client.deployments()):
+        time.sleep(POLL_SECONDS)
+
+
+def discard_if_not_live(site: Site, id_: str) -> None:
+    """Discard a deployment of ours, unless it went live; a server that fails is left to the next."""
+    try:
+        found = site.client.deployment(id_)
+        if found and not found.live and found.status != "deleted":
+            discard(site, id_)
+    except ToolError as error:
+        site.say(f"deployment {id_} could not be discarded, the next attempt will: {error.tail}")
+
+
+def discard(site: Site, id_: str) -> None:
+    """Delete one deployment of ours, and see that it is gone."""
+    site.client.discard(id_)
+    end = time.monotonic() + _DISCARD_SECONDS
+    while time.monotonic() < end:
+        found = site.client.deployment(id_)
+        if found is None or found.status == "deleted":
+            site.say(f"deployment {id_} is discarded")
+            return
+        time.sleep(POLL_SECONDS)
+    problem = f"deployment {id_} was to be discarded, and is still there"
+    raise ToolError("tinybird", None, problem, retryable=True)

@@ -1,0 +1,72 @@
+"""What we began at a workspace of Tinybird's and did not see the end of; kept on this machine.
+
+A lost file costs nothing but an explanation: what it named is then taken for somebody else's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from dataops_dagster.errors import ToolError
+from dataops_dagster.folders import state_folder
+from dataops_dagster.locks import Busy, held
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is known of the last deployment of ours into one workspace.
+
+    `begun` is the commit of one that has not ended, empty when all did; `deployment` its id at
+    Tinybird, as soon as it is known. `names` are the resources that deployments of ours brought.
+    """
+
+    begun: str = ""
+    deployment: str = ""
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Journal:
+    """The entry of one workspace, by its host and id."""
+
+    path: Path
+
+    @classmethod
+    def of(cls, host: str, workspace_id: str) -> Journal:
+        """Return a workspace's journal."""
+        name = hashlib.sha256(f"{host} {workspace_id}".encode()).hexdigest()[:32]
+        return cls(state_folder() / "tinybird" / f"{name}.json")
+
+    @contextlib.contextmanager
+    def locked(self, holder: str) -> Iterator[None]:
+        """Keep every other deployment of this machine away from the workspace.
+
+        `holder` says to them what is under way. Raises `ToolError` when one is there already.
+        """
+        with held([self.path.with_suffix(".lock")], holder) as lock:
+            if isinstance(lock, Busy):
+                problem = f"{lock.holder} is under way in this workspace, on this machine"
+                raise ToolError("tinybird", None, problem, retryable=True)
+            yield
+
+    def read(self) -> Entry:
+        """Return the entry; an empty one when there is none that can be read."""
+        try:
+            told = json.loads(self.path.read_text())
+            return Entry(
+                str(told["begun"]), str(told["deployment"]), tuple(map(str, told["names"]))
+            )
+        except (OSError, ValueError, KeyError, TypeError):
+            return Entry()
+
+    def write(self, entry: Entry) -> None:
+        """Keep an entry, whole or not at all."""
+        draft = self.path.with_suffix(".new")
+        draft.write_text(json.dumps(asdict(entry)))
+        draft.chmod(0o600)
+        draft.replace(self.path)

@@ -1,0 +1,146 @@
+"""The data project in an exported commit: its resources by file name, its fixtures, its tests.
+
+Reads no SQL and follows no link. What a commit must not bring along is left out or refused.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from dataops_dagster.errors import ConfigError
+from dataops_dagster.settings_tinybird import Dialect, Tinybird
+from dataops_dagster.text import one_line
+from dataops_dagster.tinybird.model import Kind, Resource
+
+MOST_FILES = 10_000
+_LARGEST_BYTES = 1024 * 1024
+"""A definition is small; a larger one is read no further."""
+
+_DEFINITIONS = (".datasource", ".pipe", ".connection")
+_DATA = (".csv", ".ndjson", ".jsonl", ".json", ".parquet", ".gz")
+_OTHERS = (".incl", ".token", ".test", ".result", ".sql", ".yaml", ".yml")
+# With one of these in its folder, tb runs the commit's code while it holds the token.
+_CODE = ("tinybird.config.py", "tinybird_config.py", "tinybird.config.mjs", "tinybird.config.cjs")
+# They lead tb to other folders, and away from where we send it.
+_LEFT_OUT = ("tinybird.config.json", "tinybird.json")
+_VENDOR = "vendor"
+_TYPE = re.compile(
+    r"^\s*TYPE\s+\"?(endpoint|materialized|copy|sink)\b", re.IGNORECASE | re.MULTILINE
+)
+_VERSION = re.compile(r"^VERSION\s+([0-9]{1,6})\s*$", re.MULTILINE)
+_KINDS = {
+    "endpoint": Kind.ENDPOINT,
+    "materialized": Kind.MATERIALIZATION,
+    "copy": Kind.COPY,
+    "sink": Kind.SINK,
+}
+
+
+@dataclass(frozen=True)
+class DataProject:
+    """A data project in a folder of its own: what it defines, its fixtures, the names of its tests.
+
+    `fixtures` are pairs of a data source and a file, seen from the folder.
+    """
+
+    folder: Path
+    resources: tuple[Resource, ...]
+    fixtures: tuple[tuple[str, str], ...]
+    tests: tuple[str, ...]
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The names of what it defines."""
+        return frozenset(resource.name for resource in self.resources)
+
+
+def prepare(files: Path, settings: Tinybird, *, into: Path, where: str) -> DataProject:
+    """Copy the data project of an exported commit into a new folder.
+
+    Copied are the files that tb reads, and nothing else: no `.tinyb`, no `.env`, no code. `where`
+    is the key of the configuration that errors name. Raises `ConfigError`.
+    """
+    top = files / settings.path
+    if not top.is_dir() or not top.resolve().is_relative_to(files.resolve()):
+        raise ConfigError.at(
+            f"{where}.path",
+            f"the commit has no folder {settings.path}",
+            "name the folder that holds the data project's datasources and pipes",
+        )
+    into.mkdir(mode=0o700)
+    paths = []
+    for path in _wanted(top, where):
+        target = into / path
+        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        shutil.copyfile(top / path, target)
+        paths.append(path)
+    # The next one above would otherwise be obeyed, and its code be run: anybody's, in a shared /tmp.
+    (into / "tinybird.config.json").write_text("{}\n")
+    return read(into, sorted(paths), settings.dialect)
+
+
+def _wanted(top: Path, where: str) -> Iterator[str]:
+    count = 0
+    for folder, names, files in os.walk(top):
+        names[:] = sorted(name for name in names if not name.startswith("."))
+        here = Path(folder)
+        for name in (*names, *sorted(files)):
+            path = here / name
+            shown = path.relative_to(top).as_posix()
+            if name in _CODE:
+                raise _refused(
+                    where, shown, "is code that tb would run with the token in its hands"
+                )
+            is_ours = path.suffix in (*_DEFINITIONS, *_DATA, *_OTHERS)
+            if path.is_symlink() and (is_ours or name in names):
+                raise _refused(where, shown, "is a symbolic link: what it shows may be anybody's")
+            if name in names or not is_ours or name.startswith(".") or name in _LEFT_OUT:
+                continue
+            count += 1
+            if count > MOST_FILES:
+                raise _refused(where, str(top.name), f"holds more than {MOST_FILES} files")
+            yield shown
+
+
+def _refused(where: str, path: str, problem: str) -> ConfigError:
+    hint = "remove it, or name the data project's folder, which has none, as path"
+    return ConfigError.at(f"{where}.path", f"{one_line(path)} {problem}", hint)
+
+
+def read(folder: Path, paths: list[str], dialect: Dialect) -> DataProject:
+    """Return what the files of a folder define; raises `ConfigError` for one name used twice."""
+    resources = [_resource(folder, path, dialect) for path in paths if _is_definition(path)]
+    names = {resource.name for resource in resources if resource.kind is Kind.DATASOURCE}
+    fixtures = [(name, path) for path in paths if (name := _fixture_of(path)) in names]
+    tests = [path for path in paths if path.startswith("tests/") and not path.endswith(".result")]
+    return DataProject(folder, tuple(resources), tuple(fixtures), tuple(tests))
+
+
+def _is_definition(path: str) -> bool:
+    return path.endswith(_DEFINITIONS) and not path.startswith(f"{_VENDOR}/")
+
+
+def _resource(folder: Path, path: str, dialect: Dialect) -> Resource:
+    with (folder / path).open("rb") as file:
+        text = file.read(_LARGEST_BYTES).decode("utf-8", "replace")
+    name, suffix = Path(path).stem, Path(path).suffix
+    version = _VERSION.search(text) if dialect is Dialect.CLASSIC else None
+    if version:
+        name = f"{name}__v{int(version[1])}"
+    if suffix == ".datasource":
+        return Resource(name, Kind.DATASOURCE, path)
+    if suffix == ".connection":
+        return Resource(name, Kind.CONNECTION, path)
+    types = {_KINDS[found.lower()] for found in _TYPE.findall(text)}
+    return Resource(name, next(iter(sorted(types)), Kind.PIPE), path)
+
+
+def _fixture_of(path: str) -> str:
+    """Return the data source that a file is a fixture of; empty when it is none."""
+    parts = Path(path).parts
+    return parts[-1].partition(".")[0] if "fixtures" in parts[:-1] and path.endswith(_DATA) else ""

@@ -1,0 +1,63 @@
+"""Data sources shared between workspaces: what we use is there before, what others use after."""
+
+from __future__ import annotations
+
+from dataops_dagster.errors import ToolError
+from dataops_dagster.settings_tinybird import Dialect, Share
+from dataops_dagster.tinybird import client as api
+from dataops_dagster.tinybird.client import Account
+from dataops_dagster.tinybird.model import Refusal
+from dataops_dagster.tinybird.site import Site
+
+
+def missing(site: Site) -> Refusal | None:
+    """Say what others were to share with this workspace, and did not: the origin comes first."""
+    uses = site.order.settings.uses
+    wanted = [f"{share.workspace}.{share.datasource}" for share in uses]
+    there = site.client.shared_with_us() if wanted else set()
+    lacking = [name for name in wanted if name not in there]
+    if not lacking:
+        return None
+    return Refusal(
+        f"{', '.join(lacking)}: not shared with {site.identity.name} yet",
+        "deploy the workspace that shares it first, with shares: in its settings",
+    )
+
+
+def share(site: Site) -> Refusal | None:
+    """See that everything declared is shared; in Classic, share it where there is a user token.
+
+    In Forward the data project says it, by SHARED_WITH: the next deployment would take back what
+    anybody else shared.
+    """
+    shares, settings = site.order.settings.shares, site.order.settings
+    if not shares:
+        return None
+    account = Account.of(settings, site.order.where) if settings.user_token_variable else None
+    known = {w.name: w.id for w in account.workspaces()} if account else {}
+    problems = [problem for each in shares if (problem := _one(site, each, account, known))]
+    if not problems:
+        return None
+    by_hand = f"share it, or name in {site.order.where}.user_token_variable the token of who may"
+    in_file = "write SHARED_WITH and the workspace's name into the data source's file"
+    hint = in_file if settings.dialect is Dialect.FORWARD else by_hand
+    return Refusal("deployed, but " + "; ".join(problems), hint)
+
+
+def _one(site: Site, wanted: Share, account: Account | None, known: dict[str, str]) -> str:
+    """Share one data source if it is not yet; returns the problem, or nothing."""
+    id_, others = api.shared(site.client, wanted.datasource)
+    other = known.get(wanted.workspace, "")
+    told = f"{wanted.datasource} is not shared with {wanted.workspace}"
+    if {other, wanted.workspace} & others:
+        return ""
+    if not id_:
+        return f"{told}: it is not there"
+    if account is None or not other or account.dialect is Dialect.FORWARD:
+        return f"{told}: the user token sees no such workspace" if account and not other else told
+    try:
+        account.share(id_, origin=site.identity.id, to=other)
+    except ToolError as error:
+        return f"{told}: {error.tail}"
+    site.say(f"shared {wanted.datasource} with {wanted.workspace}")
+    return "" if other in api.shared(site.client, wanted.datasource)[1] else told

@@ -1,0 +1,109 @@
+"""One workspace at Tinybird, made ready to be worked on: client, tb, data project, journal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from dataops_dagster.settings_tinybird import Tinybird
+from dataops_dagster.tinybird import guard, resources
+from dataops_dagster.tinybird.client import Client, secret
+from dataops_dagster.tinybird.command import Tb
+from dataops_dagster.tinybird.journal import Journal
+from dataops_dagster.tinybird.model import Identity, Refusal
+from dataops_dagster.tinybird.resources import DataProject
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is wanted: one commit's data project in one workspace.
+
+    `target` is the workspace's name with us, `folder` is private and holds `files`; `seconds` is
+    what all of it may take. Behind a gate alone people can approve; `approved` are the digests of plans that people approved.
+    """
+
+    settings: Tinybird
+    target: str
+    commit: str
+    tree: str
+    folder: Path
+    seconds: float
+    on_line: Callable[[str], None]
+    variables: tuple[str, ...] = ()
+    is_gated: bool = False
+    is_production: bool = False
+    approved: frozenset[str] = frozenset()
+
+    @property
+    def where(self) -> str:
+        """The key of the workspace's settings."""
+        return f"workspaces.{self.target}.tinybird"
+
+
+@dataclass(frozen=True)
+class Site:
+    """A workspace that is the configured one, and what is needed to work on it."""
+
+    order: Order
+    identity: Identity
+    client: Client
+    tb: Tb
+    project: DataProject
+    journal: Journal
+    end: float
+
+    @property
+    def left(self) -> float:
+        """The seconds that are left."""
+        return self.end - time.monotonic()
+
+    def say(self, line: str) -> None:
+        """Tell whoever follows the run."""
+        self.order.on_line(line)
+
+
+def opened(order: Order) -> Site | Refusal:
+    """Make a workspace ready, unless its token belongs to another one; writes nothing there."""
+    client = Client.of(order.settings, order.where)
+    identity = client.identity()
+    refusal = guard.wrong_workspace(order.settings, identity, order.where)
+    if refusal:
+        return refusal
+    end = time.monotonic() + order.seconds
+    project = resources.prepare(
+        order.folder / "files", order.settings, into=order.folder / "tinybird", where=order.where
+    )
+    tb = make_tb(order, project.folder, end, {"TB_HOST": order.settings.host}, with_token=True)
+    version = tb.check_version()
+    host = order.settings.host
+    order.on_line(
+        f"workspace {identity.name} ({identity.id}) at {host}; {order.settings.dialect.value} {version}"
+    )
+    journal = Journal.of(host, identity.id)
+    return Site(order, identity, client, tb, project, journal, end)
+
+
+def make_tb(
+    order: Order, folder: Path, end: float, environment: dict[str, str], *, with_token: bool
+) -> Tb:
+    """Return the tb of an order; the workspace's token is in its environment only if asked for."""
+    for name in order.variables:
+        secret(name, f"workspaces.{order.target}.deploy.variables")  # else tb would miss it later
+    where = f"{order.where}.token_variable"
+    tokens = {"TB_TOKEN": secret(order.settings.token_variable, where)} if with_token else {}
+    home = order.folder / "home"
+    home.mkdir(exist_ok=True, mode=0o700)
+    return Tb(
+        executable=order.settings.executable,
+        dialect=order.settings.dialect,
+        where=f"{order.where}.executable",
+        folder=folder,
+        home=home,
+        end=end,
+        on_line=order.on_line,
+        environment={**environment, **tokens},
+        secrets=tuple(tokens.values()),
+        allowed=order.variables,
+    )

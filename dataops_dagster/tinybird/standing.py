@@ -1,0 +1,64 @@
+"""Where a workspace at Tinybird stands: whose the token is, what is live, what was left half-done.
+
+Reads only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dataops_dagster.model import Operation
+from dataops_dagster.settings_tinybird import Dialect, Tinybird
+from dataops_dagster.tinybird import guard
+from dataops_dagster.tinybird.client import Client
+from dataops_dagster.tinybird.journal import Entry, Journal
+from dataops_dagster.tinybird.model import Verb
+
+_NAMED = 10
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A workspace as it is: `live` says what it serves, `problem` what a person should know."""
+
+    name: str
+    id: str
+    live: str
+    problem: str
+
+
+def look(settings: Tinybird, where: str) -> Standing:
+    """Ask Tinybird where a workspace stands; raises `DataOpsError` when nobody can say."""
+    client = Client.of(settings, where)
+    found = client.identity()
+    left = Journal.of(settings.host, found.id).read()
+    refusal = guard.wrong_workspace(settings, found, where)
+    problems = [str(refusal)] if refusal else []
+    if settings.dialect is Dialect.CLASSIC:
+        live = f"commit {found.commit[:12]}" if found.commit else ""
+        problems += [f"INCONSISTENT: {_told(left)}; deploy again"] if left.begun else []
+    else:
+        deployments = client.deployments()
+        live = ", ".join(f"deployment {d.id}" for d in deployments if d.live)
+        problems += [f"deployment {d.id}: {d.status}" for d in deployments if not d.live]
+        problems += [f"{_told(left)}; the next one heals that"] if left.begun else []
+    return Standing(found.name, found.id, live, "; ".join(problems))
+
+
+def _told(left: Entry) -> str:
+    return f"the deployment of {left.begun[:12]} broke off half-way"
+
+
+def drift(commit: str, operations: Sequence[Operation], dialect: Dialect) -> str:
+    """Say what deploying the deployed commit again would do: nothing, where nobody changed it.
+
+    Of Classic only names are compared, as everything is pushed every time.
+    """
+    tells = {Verb.CREATE.value, Verb.DELETE.value}
+    tells |= {Verb.CHANGE.value} if dialect is Dialect.FORWARD else set()
+    named = [f"{o.verb} {o.kind} {o.name}" for o in operations if o.verb in tells]
+    if not named:
+        return ""
+    told = ", ".join(named[:_NAMED]) + (", …" if len(named) > _NAMED else "")
+    return f"drifted from {commit[:12]}; deploying it again would {told}"

@@ -1,0 +1,86 @@
+"""A deployment by the real `tb` of Classic: everything is pushed, what was dropped is deleted."""
+
+from __future__ import annotations
+
+import pytest
+
+from dataops_dagster.errors import ConfigError
+from dataops_dagster.testing.tinybird import Fault
+from dataops_dagster.tinybird import standing
+from dataops_dagster.tinybird.deploying import Deployed, Planned
+from dataops_dagster.tinybird.model import Refusal
+from tests.tinybird_site import NAME, Site, add_endpoint, classic_site, remove, stand_in
+
+pytestmark = pytest.mark.slow
+site = classic_site
+__all__ = ["site", "stand_in"]
+
+
+def test_a_changed_pipe_is_pushed_and_a_dropped_one_deleted(site: Site):
+    assert isinstance(site.deploy(), Deployed)
+    assert len(site.served) == 8
+
+    def change(folder):
+        remove("long_rides")(folder)
+        (pipe,) = folder.rglob("rides_by_day.pipe")
+        pipe.write_text(pipe.read_text() + "\n")
+        pipe.write_text(pipe.read_text().replace("SELECT", "SELECT 1 AS changed,", 1))
+
+    answer = site.deploy(change, destructive="allowed")
+    assert isinstance(answer, Deployed), answer
+    assert "long_rides" not in site.served
+    sql = "".join(node.sql for node in site.workspace.pipe("rides_by_day").nodes)
+    assert "AS changed" in sql
+
+
+def test_what_somebody_made_there_is_told_and_left_alone(site: Site):
+    site.deploy(add_endpoint("by_hand"))
+    # As if another machine, whose state is not ours, had deployed it.
+    for path in (site.state / "tinybird").glob("*.json"):
+        path.unlink()
+    planned = site.plan(destructive="allowed")
+    assert isinstance(planned, Planned)
+    assert planned.plan.unknown == ("by_hand",)
+    assert not planned.plan.destructive
+    assert isinstance(site.deploy(destructive="allowed"), Deployed)
+    assert "by_hand" in site.served
+
+
+def test_fixtures_never_replace_rows_that_are_there(site: Site):
+    site.deploy(fixtures="when_empty")
+    before = site.stand_in.count(NAME, "rides")
+    assert before > 0
+    site.deploy(fixtures="when_empty")
+    assert site.stand_in.count(NAME, "rides") == before
+
+
+def test_a_push_that_breaks_off_is_told_and_the_next_attempt_heals_it(site: Site):
+    site.stand_in.faults.requests.append(Fault("POST", "/v0/pipes", nth=4, times=50))
+    broken = site.deploy()
+    assert isinstance(broken, Refusal)
+    assert f"{NAME} is INCONSISTENT, partly at c0ffeec0ffee" in str(broken)
+    assert 0 < len(site.served) < 8
+    told = standing.look(site.settings(), "workspaces.staging.tinybird")
+    assert "INCONSISTENT: the deployment of c0ffeec0ffee broke off half-way" in told.problem
+    site.stand_in.faults.requests.clear()
+    assert isinstance(site.deploy(), Deployed)
+    assert any("broke off half-way: pushing everything again" in line for line in site.lines)
+    assert len(site.served) == 8
+    assert standing.look(site.settings(), "workspaces.staging.tinybird").problem == ""
+
+
+def test_a_deletion_that_fails_leaves_it_inconsistent_until_it_is_done(site: Site):
+    site.deploy()
+    gone = remove("long_rides")
+    site.stand_in.faults.requests.append(Fault("DELETE", "/v0/pipes/long_rides", times=50))
+    assert "INCONSISTENT" in str(site.deploy(gone, destructive="allowed"))
+    site.stand_in.faults.requests.clear()
+    assert isinstance(site.deploy(gone, destructive="allowed"), Deployed)
+    assert "long_rides" not in site.served
+
+
+def test_a_workspace_of_classics_is_named_when_forward_is_configured(site: Site):
+    with pytest.raises(ConfigError, match=f"{NAME} is no workspace of Forward's") as told:
+        site.deploy(dialect="forward")
+    assert "set dialect: classic" in str(told.value)
+    assert not site.asked("POST", "/")

@@ -1,0 +1,169 @@
+"""No token of Tinybird's stands in any argument, line, error or file, whatever goes wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from dataops_dagster import process
+from dataops_dagster.errors import DataOpsError, ToolError
+from dataops_dagster.settings_tinybird import Dialect
+from dataops_dagster.testing.tinybird import Fault
+from dataops_dagster.tinybird import command, deploying, testing
+from dataops_dagster.tinybird.command import Tb
+from tests.tinybird_site import Site, add_endpoint, classic_site, forward_site, stand_in
+
+_PART = 12
+"""So many letters of a token in a row are no accident."""
+
+__all__ = ["classic_site", "forward_site", "stand_in"]
+
+
+@dataclass
+class Watch:
+    """Reads the arguments of every process, and the files below a folder, as long as it lasts."""
+
+    folder: Path
+    arguments: set[bytes] = field(default_factory=set)
+    files: dict[Path, bytes] = field(default_factory=dict)
+    looks: int = 0
+    is_over: bool = False
+
+    def look(self) -> None:
+        while not self.is_over:
+            for entry in Path("/proc").glob("[0-9]*/cmdline"):
+                with contextlib.suppress(OSError):
+                    self.arguments.add(entry.read_bytes())
+            for folder, _, names in os.walk(self.folder):
+                for path in (Path(folder, name) for name in names):
+                    with contextlib.suppress(OSError):
+                        self.files[path] = path.read_bytes()
+            self.looks += 1
+            time.sleep(0.01)
+
+    def holds(self, part: bytes) -> list[object]:
+        """Return the arguments and the files in which something stands."""
+        files = [path for path, data in self.files.items() if part in data]
+        return [*(a for a in self.arguments if part in a), *files]
+
+
+@contextlib.contextmanager
+def watched(folder: Path) -> Iterator[Watch]:
+    watch = Watch(folder)
+    thread = threading.Thread(target=watch.look)
+    thread.start()
+    try:
+        yield watch
+    finally:
+        watch.is_over = True
+        thread.join()
+
+
+def parts_of(token: str) -> set[str]:
+    """Return the token's parts that would betray it; what all tokens begin with does not."""
+    private = token[token.rindex(".") + 1 :]
+    return {private[i : i + _PART] for i in range(len(private) - _PART + 1)} | {
+        token,
+        quote(token, safe=""),
+        token[-8:],
+    }
+
+
+def work(site: Site, folder: Path, what: str) -> str:
+    """Do one thing, and return all that it says: lines, answer, error."""
+    change = add_endpoint("short_rides") if "change" in what else lambda _: None
+    more = {"shares": [{"datasource": "rides", "workspace": "other_acme"}],
+            "user_token_variable": "TB_USER_TOKEN", "fixtures": "when_empty"}  # fmt: skip
+    order = site.order(folder, change, **more)
+    site.lines.clear()
+    try:
+        if "test" in what:
+            answer: object = testing.test(order, site.stand_in.url)
+        else:
+            answer = deploying.deploy(order)
+    except DataOpsError as error:
+        answer = f"{error!s} {error!r} {error.__cause__!r}"
+    return "\n".join([*site.lines, repr(answer), repr(order)])
+
+
+SITUATIONS = ["all is well", "change, down once it began", "test", "change, the server fails"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("situation", SITUATIONS)
+@pytest.mark.parametrize("name", ["forward_site", "classic_site"])
+def test_no_token_is_seen(request, tmp_path, name, situation, capfd):
+    site: Site = request.getfixturevalue(name)
+    site.stand_in.create_workspace("other_acme")
+    folder = tmp_path / "work"
+    folder.mkdir()
+    with contextlib.ExitStack() as stack:
+        if "fails" in situation:
+            site.stand_in.faults.requests.append(Fault("POST", "/v./(deploy|pipes)", times=50))
+        if "down" in situation:
+            site.on_line = lambda line: (
+                stack.enter_context(site.stand_in.down())
+                if line.startswith("plan ") and site.stand_in._server
+                else None
+            )
+        with watched(tmp_path) as watch:
+            told = work(site, folder, situation)
+    told += "".join(capfd.readouterr())
+    assert any(b"tb\x00" in a and b"guard.py" in a for a in watch.arguments), "tb was not seen"
+    assert watch.files
+    if situation == "all is well":
+        assert "seed 2" in told, told
+        assert "deployed" in told.lower(), told
+    for token in (site.workspace.token, site.stand_in.user_token):
+        for part in parts_of(token):
+            assert part not in told, part
+            assert not watch.holds(part.encode()), part
+    assert watch.looks > 1
+
+
+def test_the_leak_would_be_seen(tmp_path):
+    (tmp_path / "left").write_text("p.abc.a-token-of-somebody")
+    with watched(tmp_path) as watch:
+        script = "sleep 0.3 # p.abc.another-token-in-its-arguments"
+        process.run(["sh", "-c", script], env=dict(os.environ), deadline=10)
+    assert watch.holds(b"a-token-of-somebody")
+    assert watch.holds(b"another-token-in-its-arguments")
+
+
+def test_a_secret_among_the_arguments_is_refused(tmp_path):
+    tb = Tb(
+        "true", Dialect.FORWARD, "here", tmp_path, tmp_path, time.monotonic() + 5, print, {},
+        ("a-secret",),
+    )  # fmt: skip
+    with pytest.raises(ToolError, match="a secret stands among its arguments"):
+        tb.run("--token", "a-secret")
+    with pytest.raises(ToolError, match="it would print tokens"):
+        tb.run("--debug")
+    assert "a-secret" not in repr(tb)
+
+
+@pytest.mark.parametrize(
+    "shown",
+    ["{}", "?token={}&x=1", "p.ey...{last8}", "{first10}...{last10}", "TB_TOKEN='{quoted}'"],
+)
+def test_a_token_is_taken_out_however_it_is_shown(shown):
+    token = "p.eyJ1IjogImFiYyIsICJpZCI6ICJkZWYifQ.Zm9v+Ymf/XJiYXo_cXV4LTEyMzQ"
+    line = shown.format(
+        token,
+        quoted=quote(token, safe=""),
+        last8=token[-8:],
+        first10=token[:10],
+        last10=token[-10:],
+    )
+    told = process.clean(line, command.forms([token]))
+    assert token[-8:] not in told
+    assert token[:10] not in told
+    assert quote(token, safe="") not in told
