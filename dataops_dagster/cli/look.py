@@ -30,19 +30,13 @@ from dataops_dagster.store import store_of
 @click.pass_obj
 def check(session: Session) -> None:
     """Check the configuration, repositories and platforms, and Dagster's instance if there is one."""
-    rows, broken, projects = [], list[DataOpsError](), session.projects()
+    rows, broken = list[tuple[str, ...]](), list[DataOpsError]()
+    projects = session.projects()
     for project in projects:
         with progress(session, f"asking the repositories of {project.name}"):
             heads = look_up_all(project)
-        for name, head in heads.items():
-            if isinstance(head, DataOpsError):
-                broken.append(head)
-                rows.append((project.name, name, "failed", "see below"))
-            elif head.commit is None:
-                branch = project.workspaces[name].branch
-                rows.append((project.name, name, "empty", f"there is no branch {branch} yet"))
-            else:
-                rows.append((project.name, name, "ok", f"at {head.commit[:12]}"))
+        rows += [_answered(project, name, head) for name, head in heads.items()]
+        broken += [head for head in heads.values() if isinstance(head, DataOpsError)]
     instance, unanswered = readiness.look(session, projects)
     broken += unanswered
     header = ("project", "workspace", "state", "answer")
@@ -70,6 +64,16 @@ def check(session: Session) -> None:
     )
     if broken:
         sys.exit(max(error.exit_code for error in broken))
+
+
+def _answered(project: Project, name: str, head: Head | DataOpsError) -> tuple[str, str, str, str]:
+    """Return the row of a workspace: what its repository answered."""
+    if isinstance(head, DataOpsError):
+        return project.name, name, "failed", "see below"
+    if head.commit is None:
+        branch = project.workspaces[name].branch
+        return project.name, name, "empty", f"there is no branch {branch} yet"
+    return project.name, name, "ok", f"at {head.commit[:12]}"
 
 
 @click.command()
