@@ -125,6 +125,7 @@ def test_names_are_inert_and_short():
     assert len(found.name) == 200
 
 
+@pytest.mark.slow
 def test_a_flood_of_streams_takes_bounded_memory():
     log = Log([LOAD])
     tracemalloc.start()
