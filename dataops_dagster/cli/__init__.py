@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from dataops_dagster import __version__, config
-from dataops_dagster.cli import act, look, meltano_cloud, tinybird, tour
+from dataops_dagster.cli import act, look, meltano_cloud, tinybird, tinybird_trial, tour
 from dataops_dagster.cli.session import Command, Session
 
 
@@ -50,3 +50,6 @@ for command in (
     tour.demo,
 ):
     main.add_command(command)
+
+for command in (tinybird_trial.ci,):
+    tinybird.tinybird.add_command(command)

@@ -57,20 +57,23 @@ class Client:
     dialect: Dialect
 
     @classmethod
-    def of(cls, settings: Tinybird, where: str) -> Client:
-        """Return the client of the workspace configured at the key `where`.
+    def of(cls, settings: Tinybird, where: str, token: str = "") -> Client:
+        """Return the client of the workspace configured at the key `where`, or of the given token's.
 
         Raises `ConfigError` without a token.
         """
         key = f"{where}.token_variable"
-        token = secret(settings.token_variable, key)
+        token = token or secret(settings.token_variable, key)
         return cls(_api(settings, key, token), settings.dialect)
+
+    @property
+    def _version(self) -> str:
+        return "v1" if self.dialect is Dialect.FORWARD else "v0"
 
     def identity(self) -> Identity:
         """Return the workspace that the token belongs to."""
-        version = "v1" if self.dialect is Dialect.FORWARD else "v0"
         try:
-            found = _mapping(self.api.get(f"/{version}/workspace"))
+            found = _mapping(self.api.get(f"/{self._version}/workspace"))
         except ToolError as error:
             self._explain(error)
             raise
@@ -160,12 +163,29 @@ class Client:
 
     def branches(self) -> list[Branch]:
         """Return the branches of the workspace."""
-        version = "v1" if self.dialect is Dialect.FORWARD else "v0"
-        found = _items(self.api.get(f"/{version}/environments"), "environments")
+        found = _items(self.api.get(f"/{self._version}/environments"), "environments")
         return [
             Branch(_text(each, "id"), _text(each, "name"), _moment(each.get("created_at")))
             for each in found
         ]
+
+    def create_branch(self, name: str, *, with_rows: bool) -> str:
+        """Ask for a branch, perhaps with the rows of the last partitions; returns the job's id."""
+        query = {"name": _named(name), **({"data": "last_partition"} if with_rows else {})}
+        told = _mapping(self.api.post(f"/{self._version}/environments", query)).get("job")
+        job = told if isinstance(told, dict) else {}
+        return _text(job, "job_id") or _text(job, "id")
+
+    def job(self, id_: str) -> tuple[str, str]:
+        """Return how far a job is, and its error if it has one."""
+        told = _mapping(self.api.get(f"/v0/jobs/{quote(id_, safe='')}"))
+        return _text(told, "status"), _text(told, "error")
+
+    def token_of_branch(self, id_: str) -> str:
+        """Return the token of a branch; empty when it is not seen."""
+        path = f"/{self._version}/user/workspaces/"
+        found = _items(self.api.get(path, {"with_environments": "true"}), "workspaces")
+        return next((str(w.get("token") or "") for w in found if _text(w, "id") == id_), "")
 
     def delete_branch(self, id_: str) -> None:
         """Delete a branch, by its id."""

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from dataops_dagster.settings_tinybird import Destructive, Tinybird
-from dataops_dagster.tinybird.model import DeploymentPlan, Identity, Operation, Refusal, Verb
+from dataops_dagster.tinybird.model import (
+    DeploymentPlan,
+    Identity,
+    Listed,
+    Operation,
+    Refusal,
+    Verb,
+)
 
 _MOSTLY = 0.5
 _NAMED = 10
@@ -31,6 +38,16 @@ def wrong_workspace(settings: Tinybird, found: Identity, where: str) -> Refusal 
             "set it to a token of the workspace itself",
         )
     return None
+
+
+def wrong_place(place: Listed, found: Identity) -> Refusal | None:
+    """Say why a token that was looked up does not lead where it should."""
+    if (found.id, found.name) == (place.id, place.name):
+        return None
+    return Refusal(
+        f"the token of {place.name} ({place.id}) leads to {found.name} ({found.id})",
+        "somebody is changing these workspaces: look, then do it again",
+    )
 
 
 def foreign(

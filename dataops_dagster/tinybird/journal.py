@@ -64,6 +64,11 @@ class Journal:
         except (OSError, ValueError, KeyError, TypeError):
             return Entry()
 
+    def forget(self) -> None:
+        """Remove the entry: its workspace is gone."""
+        for path in (self.path, self.path.with_suffix(".lock")):
+            path.unlink(missing_ok=True)
+
     def write(self, entry: Entry) -> None:
         """Keep an entry, whole or not at all."""
         draft = self.path.with_suffix(".new")

@@ -13,7 +13,7 @@ from dataops_dagster.tinybird import guard, resources
 from dataops_dagster.tinybird.client import Client, secret
 from dataops_dagster.tinybird.command import Tb
 from dataops_dagster.tinybird.journal import Journal
-from dataops_dagster.tinybird.model import Identity, Refusal
+from dataops_dagster.tinybird.model import Identity, Listed, Refusal
 from dataops_dagster.tinybird.resources import DataProject
 
 
@@ -22,7 +22,9 @@ class Order:
     """What is wanted: one commit's data project in one workspace.
 
     `target` is the workspace's name with us, `folder` is private and holds `files`; `seconds` is
-    what all of it may take. `approved` are the digests of plans that people approved.
+    what all of it may take. `approved` are the digests of plans that people approved. `place` is
+    where it is to happen if not where the token of the settings leads: a branch, or a workspace that
+    was just made.
     """
 
     settings: Tinybird
@@ -35,6 +37,7 @@ class Order:
     variables: tuple[str, ...] = ()
     is_production: bool = False
     approved: frozenset[str] = frozenset()
+    place: Listed | None = None
 
     @property
     def where(self) -> str:
@@ -66,9 +69,14 @@ class Site:
 
 def opened(order: Order) -> Site | Refusal:
     """Make a workspace ready, unless its token belongs to another one; writes nothing there."""
-    client = Client.of(order.settings, order.where)
+    place = order.place
+    client = Client.of(order.settings, order.where, place.token if place else "")
     identity = client.identity()
-    refusal = guard.wrong_workspace(order.settings, identity, order.where)
+    refusal = (
+        guard.wrong_place(place, identity)
+        if place
+        else guard.wrong_workspace(order.settings, identity, order.where)
+    )
     if refusal:
         return refusal
     end = time.monotonic() + order.seconds
@@ -90,7 +98,11 @@ def make_tb(
 ) -> Tb:
     """Return the tb of an order; the workspace's token is in its environment only if asked for."""
     where = f"{order.where}.token_variable"
-    tokens = {"TB_TOKEN": secret(order.settings.token_variable, where)} if with_token else {}
+    tokens = {}
+    if with_token:
+        place = order.place
+        token = place.token if place else secret(order.settings.token_variable, where)
+        tokens["TB_TOKEN"] = token
     home = order.folder / "home"
     home.mkdir(exist_ok=True, mode=0o700)
     return Tb(
