@@ -10,7 +10,15 @@ from pathlib import Path
 import click
 
 from dataops_dagster import __version__, config
-from dataops_dagster.cli import act, look, meltano_cloud, tinybird, tinybird_trial, tour
+from dataops_dagster.cli import (
+    act,
+    look,
+    meltano_cloud,
+    tinybird,
+    tinybird_act,
+    tinybird_trial,
+    tour,
+)
 from dataops_dagster.cli.session import Command, Session
 
 
@@ -51,5 +59,12 @@ for command in (
 ):
     main.add_command(command)
 
-for command in (tinybird_trial.ci,):
+for command in (
+    tinybird_trial.ci,
+    tinybird_act.workspaces,
+    tinybird_act.create,
+    tinybird_act.token,
+    tinybird_act.deploy,
+    tinybird_act.recreate,
+):
     tinybird.tinybird.add_command(command)

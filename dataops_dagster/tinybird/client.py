@@ -219,7 +219,16 @@ class Account:
 
     def find(self, name: str) -> Listed | None:
         """Return a workspace by its name; None when there is none that the user sees."""
-        return next((w for w in self.workspaces() if w.name == name), None)
+        found = [w for w in self.workspaces() if w.name == name]
+        if len(found) > 1:
+            ids = ", ".join(w.id for w in found)
+            raise ToolError(
+                "tinybird",
+                None,
+                f"the user token sees several called {name}: {ids}",
+                hint="use a token of a user who sees one of them",
+            )
+        return found[0] if found else None
 
     def create(self, name: str) -> None:
         """Make an empty workspace."""

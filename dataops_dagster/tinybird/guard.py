@@ -50,6 +50,34 @@ def wrong_place(place: Listed, found: Identity) -> Refusal | None:
     )
 
 
+def mostly_unknown(there: Collection[str], project: Collection[str]) -> str:
+    """Say so when most of what a workspace holds is not the data project's; empty when it is."""
+    unknown = sorted(set(there) - set(project))
+    if not there or len(unknown) <= _MOSTLY * len(there):
+        return ""
+    named = ", ".join(unknown[:_NAMED]) + (", …" if len(unknown) > _NAMED else "")
+    return (
+        f"{len(unknown)} of the {len(set(there))} resources in the workspace are unknown to this data"
+        f" project: {named}"
+    )
+
+
+def not_to_be_dropped(
+    settings: Tinybird, *, where: str, is_production: bool, confirmed: str
+) -> Refusal | None:
+    """Say why a workspace may not be dropped, whatever it holds."""
+    if is_production:
+        return Refusal("production is never dropped", "roll back, or deploy an earlier commit")
+    if not settings.recreate:
+        return Refusal(f"{settings.workspace} may not be dropped", f"set {where}.recreate: true")
+    if confirmed != settings.workspace:
+        return Refusal(
+            f"nothing is dropped: {settings.workspace} was not confirmed",
+            f"type its name at Tinybird, or add --confirm {settings.workspace}",
+        )
+    return None
+
+
 def foreign(
     there: Collection[str],
     project: Collection[str],
@@ -62,13 +90,11 @@ def foreign(
 
     An approval of the plan lets it through, as for a project that renames most of what it has.
     """
-    unknown = sorted(set(there) - set(project))
-    if plan.digest in approved or not there or len(unknown) <= _MOSTLY * len(there):
+    unknown = mostly_unknown(there, project)
+    if plan.digest in approved or not unknown:
         return None
-    named = ", ".join(unknown[:_NAMED]) + (", …" if len(unknown) > _NAMED else "")
     return Refusal(
-        f"{len(unknown)} of the {len(set(there))} resources in the workspace are unknown to this data"
-        f" project: {named}",
+        unknown,
         "a workspace holds one data project: name another workspace; if this is the right one,"
         f" approve its plan: dataops approve {target} --plan {plan.digest}",
         plan.digest,
