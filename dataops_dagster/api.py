@@ -40,6 +40,10 @@ class Api:
         """Ask for a value; raises `ToolError`, whose `code` is the answer's status."""
         return self._ask("GET", path, query)
 
+    def text(self, path: str, query: Mapping[str, str] | None = None) -> bytes:
+        """Ask for what is no JSON; raises `ToolError`, also for more than `ANSWER_LIMIT_BYTES`."""
+        return self._exchange("GET", path, query, None)
+
     def find(self, path: str, query: Mapping[str, str] | None = None) -> Any | None:
         """Ask for a value; None when there is none."""
         try:
@@ -79,6 +83,15 @@ class Api:
         query: Mapping[str, str] | None,
         form: Mapping[str, str] | None = None,
     ) -> Any:
+        return self._read(self._exchange(method, path, query, form))
+
+    def _exchange(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None,
+        form: Mapping[str, str] | None,
+    ) -> bytes:
         url = f"{self.url}{path}" + (f"?{urlencode(query)}" if query else "")
         headers = {"Authorization": f"Bearer {self.token}", "Accept": "application/json"}
         body = None
@@ -97,13 +110,12 @@ class Api:
             self._check(response.status, answer)
             return answer
 
-        answer = connections.persist(
+        return connections.persist(
             exchange,
             seconds=SECONDS,
             failure=lambda text: self._error(text, retryable=True),
             may_repeat=lambda error: method == "GET" or error.code in connections.NOT_YET,
         )
-        return self._read(answer)
 
     def _bounded(self, chunks: Iterable[bytes]) -> bytes:
         answer = bytearray()

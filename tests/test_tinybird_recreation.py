@@ -10,7 +10,7 @@ import pytest
 
 from dataops_dagster.errors import ConfigError, ToolError
 from dataops_dagster.settings_tinybird import Dialect
-from dataops_dagster.testing.tinybird import Fault
+from dataops_dagster.testing.tinybird import Fault, resources
 from dataops_dagster.tinybird import deploying, recreation
 from dataops_dagster.tinybird.client import Account
 from dataops_dagster.tinybird.deploying import Deployed, Planned
@@ -120,10 +120,13 @@ def test_nothing_is_dropped_when_the_token_leads_elsewhere(site: Site, monkeypat
 @pytest.mark.slow
 def test_the_workspace_of_another_data_project_is_not_dropped(site: Site):
     site.deploy()
-    for name, found in list(site.workspace.resources.items()):
-        del site.workspace.resources[name]
+    account = site.stand_in.account
+    for name, found in list(site.workspace.datasources.items()):
         theirs = replace(found, name=f"their_{name}")
-        site.workspace.resources[theirs.name] = theirs
+        resources.put_datasource(account, site.workspace, theirs)
+    for name in set(site.served):
+        if not name.startswith("their_"):
+            resources.remove(account, site.workspace, name)
     assert "it is another project's" in refused(recreate(site))
     assert not site.asked("DELETE", "/")
 

@@ -16,6 +16,7 @@ from dataops_dagster.cli import (
     meltano_cloud,
     tinybird,
     tinybird_act,
+    tinybird_migration,
     tinybird_trial,
     tour,
 )
@@ -66,5 +67,6 @@ for command in (
     tinybird_act.token,
     tinybird_act.deploy,
     tinybird_act.recreate,
+    tinybird_migration.migrate_prefixes,
 ):
     tinybird.tinybird.add_command(command)

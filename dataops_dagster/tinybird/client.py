@@ -116,20 +116,32 @@ class Client:
 
     def rows(self, datasources: Iterable[str]) -> dict[str, int]:
         """Count the rows of data sources; one that is not there is left out."""
-        return {name: count for name in datasources if (count := self._rows(name)) is not None}
+        return {name: self.count(name) for name in datasources if self.columns(name) is not None}
 
-    def _rows(self, name: str) -> int | None:
-        _named(name)
-        if self.api.find(f"/v0/datasources/{name}") is None:
+    def columns(self, datasource: str) -> tuple[tuple[str, str], ...] | None:
+        """Return the names and types of a data source's columns; None when it is not there."""
+        found = self.api.find(f"/v0/datasources/{_named(datasource)}")
+        if found is None:
             return None
-        query = f"SELECT count() AS rows FROM {name} FORMAT JSON"  # noqa: S608  # a name, as checked
+        columns = _mapping(found).get("columns")
+        listed = columns[:_MOST] if isinstance(columns, list) else []
+        return tuple((_text(c, "name"), _text(c, "type")) for c in listed if isinstance(c, dict))
+
+    def count(self, datasource: str, condition: str = "") -> int:
+        """Count the rows of a data source, or those of a condition in SQL."""
+        query = f"SELECT count() AS rows FROM {_named(datasource)}{condition} FORMAT JSON"  # noqa: S608  # a name, as checked
         rows = _items(self.api.get("/v0/sql", {"q": query}), "data")
         if len(rows) != 1:
-            raise _unclear(name)
+            raise _unclear(datasource)
         try:
             return int(rows[0].get("rows"))  # type: ignore[arg-type]  # told just below
         except (TypeError, ValueError):
-            raise _unclear(name) from None
+            raise _unclear(datasource) from None
+
+    def table(self, datasource: str, condition: str = "") -> bytes:
+        """Return the rows of a data source, or those of a condition in SQL, as CSV with a header."""
+        query = f"SELECT * FROM {_named(datasource)}{condition} FORMAT CSVWithNames"  # noqa: S608  # the same
+        return self.api.text("/v0/sql", {"q": query})
 
     # --- deployments of Forward's ---------------------------------------------------------------
 

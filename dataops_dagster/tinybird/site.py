@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dataops_dagster.settings_tinybird import Tinybird
@@ -91,6 +91,18 @@ def opened(order: Order) -> Site | Refusal:
     )
     journal = Journal.of(host, identity.id)
     return Site(order, identity, client, tb, project, journal, end)
+
+
+def staged(order: Order, stage: str, end: float, place: Listed | None = None) -> Order:
+    """Return an order for one stage of several: in a folder of its own, with the time that is left.
+
+    `end` is in seconds of the monotonic clock.
+    """
+    folder = order.folder / stage
+    folder.mkdir()
+    (folder / "files").symlink_to(order.folder / "files")
+    left = max(1.0, end - time.monotonic())
+    return replace(order, folder=folder, seconds=left, place=place or order.place)
 
 
 def make_tb(

@@ -18,7 +18,7 @@ from dataops_dagster.tinybird.client import Client
 from dataops_dagster.tinybird.deploying import Deployed, Planned
 from dataops_dagster.tinybird.journal import Journal
 from dataops_dagster.tinybird.model import Listed, Refusal
-from dataops_dagster.tinybird.site import Order, make_tb
+from dataops_dagster.tinybird.site import Order, make_tb, staged
 
 
 def check(order: Order) -> str | Refusal:
@@ -69,7 +69,10 @@ def try_out(order: Order, rules: Branches, *, local: str, now: datetime) -> str 
 
 
 def _deployed_and_tested(order: Order, branch: Listed, local: str, end: float) -> str | Refusal:
-    answer = deploying.deploy(_staged(order, branch, "deploy", end))
+    # What happens there happens to nobody, so that the rules of the workspace do not hold.
+    free = {"fixtures": Fixtures.WHEN_EMPTY, "destructive": Destructive.ALLOWED, "shares": ()}
+    order = dataclasses.replace(order, settings=order.settings.model_copy(update=free))
+    answer = deploying.deploy(staged(order, "deploy", end, branch))
     match answer:
         case Refusal():
             return answer
@@ -77,22 +80,7 @@ def _deployed_and_tested(order: Order, branch: Listed, local: str, end: float) -
             assert answer.refusal  # else it would have been carried out
             return answer.refusal
         case Deployed():
-            tested = testing.test(_staged(order, branch, "test", end), local)
+            tested = testing.test(staged(order, "test", end, branch), local)
         case _:
             assert_never(answer)
     return tested if isinstance(tested, Refusal) else f"in a branch: {answer.detail}; {tested}"
-
-
-def _staged(order: Order, branch: Listed, stage: str, end: float) -> Order:
-    """Return an order for a branch: it has a folder of its own, and may change there what it wants."""
-    folder = order.folder / stage
-    folder.mkdir()
-    (folder / "files").symlink_to(order.folder / "files")
-    free = {"fixtures": Fixtures.WHEN_EMPTY, "destructive": Destructive.ALLOWED, "shares": ()}
-    return dataclasses.replace(
-        order,
-        settings=order.settings.model_copy(update=free),
-        folder=folder,
-        seconds=max(1.0, end - time.monotonic()),
-        place=branch,
-    )
