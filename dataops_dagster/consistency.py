@@ -262,6 +262,14 @@ def _guarded(project: Project, workspace: Workspace, tinybird: Tinybird) -> Iter
             "nobody can approve where there is no gate",
             "add gate: {}, or gate: {runs: 0} where nothing has to be proven",
         )
+    approvals = workspace.gate and workspace.gate.approvals
+    if tinybird.destructive is Destructive.APPROVE and approvals and approvals.allowed_signers:
+        yield Mistake(
+            (*at, "destructive"),
+            "only promotions can be approved by signatures, and gate.approvals.allowed_signers asks"
+            " for them",
+            "write refuse, or remove allowed_signers",
+        )
     if not project.is_production(workspace):
         return
     if tinybird.destructive is Destructive.ALLOWED:

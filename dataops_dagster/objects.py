@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
 import tempfile
@@ -205,6 +206,17 @@ class Objects(ABC):
         found = self.text("ls-tree", "-z", tree, "--", path, env=literally).partition("\t")[0]
         mode, _, id_ = found.split(" ") if found else ("", "", "")
         return Entry(mode, id_) if found else None
+
+    def entries(self, tree: str) -> dict[str, Entry]:
+        """Return what stands at every path of a tree; a path that is no UTF-8 is left out."""
+        listed = self.git("ls-tree", "-r", "-z", "--full-tree", tree).stdout
+        found = {}
+        for record in listed.split(b"\0")[:-1]:
+            facts, _, path = record.partition(b"\t")
+            mode, _, id_ = facts.decode().split(" ")
+            with contextlib.suppress(UnicodeDecodeError):
+                found[path.decode()] = Entry(mode, id_)
+        return found
 
     def read(self, blob: str, access: Access | None = None) -> bytes:
         """Read a file's contents; with `access` a partial cache may ask for them."""

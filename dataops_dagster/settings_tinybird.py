@@ -137,8 +137,8 @@ class Tinybird(Settings):
     shares: tuple[Share, ...] = Field(
         default=(),
         strict=False,
-        description="data sources of this one that others read; shared after a deployment if there is a"
-        " user token, else only looked for",
+        description="data sources of this one that others read; a deployment without them fails."
+        " Classic's are shared then, if there is a user token",
     )
     uses: tuple[Share, ...] = Field(
         default=(),

@@ -19,8 +19,10 @@ from dataops_dagster.gate.evidence import what_ran
 from dataops_dagster.model import Decision, Evidence, Outcome
 from dataops_dagster.settings import CommandStep, Project
 from dataops_dagster.store import Store
+from dataops_dagster.testing.tinybird import Dialect
 from tests.repositories import Workspace, make_workspace
 from tests.smart_http import SmartHttpServer
+from tests.tinybird import tb_command
 
 # A loaded machine is no slow program; and CI answers for the change, not for what chance finds.
 settings.register_profile("here", deadline=None)
@@ -223,3 +225,9 @@ def smart_http() -> Iterator[Callable[..., SmartHttpServer]]:
     for server in servers:
         server.shutdown()
         server.server_close()
+
+
+@pytest.fixture(scope="session")
+def tb_commands() -> dict[Dialect, str]:
+    """The real command lines of Tinybird, each installed once into an environment of its own."""
+    return {dialect: tb_command(dialect) for dialect in Dialect}

@@ -90,6 +90,24 @@ def test_two_accounts_in_a_configuration_are_not_guessed_at(deployed, monkeypatc
     assert "--url: the configuration names several" in done.err
 
 
+def test_one_of_several_accounts_can_be_named(deployed, cloud, monkeypatch):
+    path = deployed.root / "dataops.yaml"
+    monkeypatch.setenv("DATAOPS_CONFIG", str(path))
+    monkeypatch.setenv("MY_TOKEN", TOKEN)
+    more = "    deploy: {platform: meltano_cloud, workspace: Staging}\n  prod:\n"
+    path.write_text(path.read_text().replace("  prod:\n", more))
+    assert meltano_cloud(cloud, "workspaces").code == 0
+    monkeypatch.delenv(VARIABLE)
+    assert meltano_cloud(cloud, "workspaces").code == 2
+    assert meltano_cloud(cloud, "--token-variable", "MY_TOKEN", "workspaces").code == 0
+
+
+def test_help_needs_no_configuration_that_is_well_formed(tmp_path):
+    (tmp_path / "dataops.yaml").write_text("nonsense")
+    assert dataops("meltano-cloud", "create", "--help").code == 0
+    assert dataops("meltano-cloud", "workspaces").code == 2
+
+
 @pytest.mark.parametrize(
     "url", ["http://app.meltano.com/api", "https://a:b@app.meltano.com", "ftp://x", "https://[", ""]
 )

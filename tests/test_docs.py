@@ -26,7 +26,8 @@ from dataops_dagster.gate import lint
 from dataops_dagster.model import Decision, DecisionKind
 from dataops_dagster.orchestration import assets, checks, decisions, ops
 from dataops_dagster.settings import Workspace
-from tests import repositories
+from dataops_dagster.testing.tinybird import StandIn
+from tests import repositories, tinybird
 from tests.conftest import NOW, PROJECT_FILES, SHOP, Shop, make_shop
 from tests.repositories import make_workspace
 
@@ -138,6 +139,13 @@ def test_a_program_that_is_shown_runs(tmp_path, monkeypatch, block):
     script.write_text(block.text)
     made = runpy.run_path(str(script))
     dg.Definitions.validate_loadable(made["defs"])
+
+
+@pytest.mark.parametrize("block", blocks("python", "from dataops_dagster.testing"), ids=str)
+def test_a_test_that_is_shown_passes(tmp_path, block):
+    script = tmp_path / "shown.py"
+    script.write_text(block.text)
+    runpy.run_path(str(script))
 
 
 # --- a gate -----------------------------------------------------------------------------------
@@ -364,12 +372,14 @@ def test_every_setting_of_git_has_its_reason():
 def test_every_key_of_the_configuration_is_explained():
     told = first_cells("configuration.md")
     parts = config.schema()["$defs"]
-    for name in ("Workspace", "CommandStep", "MeltanoStep", "MeltanoCloudStep"):
+    for name in ("Workspace", "CommandStep", "MeltanoStep", "MeltanoCloudStep", "TinybirdStep"):
         assert set(parts[name]["properties"]) <= told
     for name in ("Gate", "Merge"):
         assert {f"{name.lower()}.{key}" for key in parts[name]["properties"]} <= told
     for name in ("Approvals", "Lint"):
         assert {f"gate.{name.lower()}.{key}" for key in parts[name]["properties"]} <= told
+    assert {f"tinybird.{key}" for key in parts["Tinybird"]["properties"]} <= told
+    assert {f"tinybird.branches.{key}" for key in parts["Branches"]["properties"]} <= told
     assert set(parts["Period"]["properties"]) <= told
     assert {f"automation.{key}" for key in parts["Automation"]["properties"]} <= told
 
@@ -423,11 +433,29 @@ def test_every_metadata_key_is_explained():
     assert used == {word for word in first_cells("glossary.md") if word.startswith("dataops/")}
 
 
+def test_every_part_of_the_stand_in_is_explained():
+    told = " ".join(first_cells("testing-tinybird.md"))
+    public = {name for name in vars(StandIn) if not name.startswith("_")} - {"serve"}
+    assert public
+    assert {name for name in public if not re.search(rf"\b{name}\b", told)} == set()
+    assert set(tinybird.VARIABLES.values()) <= first_cells("testing-tinybird.md")
+
+
 def test_every_module_is_in_the_architecture():
     package = ROOT / "dataops_dagster"
     folders = (
         package,
-        *(package / name for name in ("orchestration", "gate", "remotes", "meltano_cloud")),
+        *(
+            package / name
+            for name in (
+                "orchestration",
+                "gate",
+                "remotes",
+                "meltano_cloud",
+                "tinybird",
+                "testing/tinybird",
+            )
+        ),
     )
     modules = [module for folder in folders for module in folder.glob("*.py")]
     told = {Path(word).name for word in first_cells("architecture.md")}

@@ -35,6 +35,12 @@ def test_a_lock_is_free_after_its_block(tmp_path: Path):
         assert busy == Busy(tmp_path / "lock", "run-3")
 
 
+def test_a_lock_that_is_named_twice_is_held_once(tmp_path: Path):
+    with held([tmp_path / "lock", tmp_path / "lock"], "run-1") as lock:
+        assert isinstance(lock, Locked)
+        assert len(lock.descriptors) == 1
+
+
 def test_of_several_locks_all_are_held_or_none(tmp_path: Path):
     a, b, c = (tmp_path / name for name in "abc")
     with held([b], "run-1"):

@@ -5,20 +5,22 @@ from __future__ import annotations
 import os
 import traceback
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
-from dataops_dagster import config, execution, process
+from dataops_dagster import config, exchange, execution, process
 from dataops_dagster.errors import ConfigError, DataOpsError, ToolError
-from dataops_dagster.meltano_cloud import exchange, following
+from dataops_dagster.meltano_cloud import following
 from dataops_dagster.meltano_cloud.api import Api
 from dataops_dagster.meltano_cloud.identity import judge
 from dataops_dagster.meltano_cloud.login import TokenLogin
 from dataops_dagster.meltano_cloud.model import job_of, workspace_of
 from dataops_dagster.model import Outcome
 from dataops_dagster.platforms import Result
+from dataops_dagster.platforms import meltano_cloud as platform
 from tests import meltano_cloud as standin
 from tests.conftest import SHOP, Shop
 from tests.dagster_shop import DagsterShop
@@ -145,6 +147,19 @@ def test_a_job_that_cannot_be_stopped_is_said_to_be_left(running_shop, cloud):
     assert "could not be stopped at its deadline" in result.detail
 
 
+def test_a_deployment_that_somebody_cancels_is_stopped(api, cloud):
+    id_ = cloud.add(NAME, "")
+    cloud.course = Course(lines=("one", "two", "three"), looks=10**6)
+
+    def cancel(line: str) -> None:
+        if line == "one":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        platform.deploy(api, api.workspace(id_), deadline=timedelta(minutes=1), on_line=cancel)
+    assert [job["status"] for job in cloud.state.jobs.values()] == ["STOPPED"]
+
+
 def test_a_platform_that_deployed_another_commit_is_no_success(deployed, cloud):
     cloud.course = Course(commit="f" * 40)
     result, _ = deploy(deployed)
@@ -185,7 +200,8 @@ def test_a_log_that_cannot_be_read_spoils_no_deployment(deployed, cloud):
     cloud.fails(says(403, "no logs for you"), "GET /jobs/.*/logs")
     result, lines = deploy(deployed)
     assert result.outcome is Outcome.PASSED
-    assert lines[1:] == ["the job's log could not be read: the login may not do that"]
+    told = "the login may not do that: no logs for you"
+    assert lines[1:] == [f"the job's log could not be read: {told}"]
 
 
 def test_a_server_that_is_out_of_order_while_the_job_runs_is_asked_again(deployed, cloud):
@@ -336,6 +352,20 @@ def test_a_list_that_comes_in_pages_is_read_whole_and_one_that_repeats_itself_en
     assert len(cloud.requests) == 3
 
 
+@pytest.mark.parametrize("links", ["7", "null", "[]", '"next"', '{"next": null}'])
+def test_links_that_are_none_end_a_list(api, cloud, links):
+    cloud.fails(standin.replies(f'{{"_links": {links}}}'.encode()))
+    assert api.workspaces() == []
+
+
+def test_a_log_that_has_no_end_is_not_read_for_ever(deployed, cloud, monkeypatch):
+    monkeypatch.setattr(following, "_LAST_READS_SECONDS", 0.2)
+    cloud.fails(standin.replies(b"again\n", "text/plain"), "GET /jobs/.*/logs")
+    result, lines = deploy(deployed)
+    assert result.passed
+    assert lines[1:3] == ["again", "again"]
+
+
 def test_a_server_that_fails_twice_is_asked_a_third_time(api, cloud):
     cloud.fails(says(500, "oops"), "GET", times=2)
     assert api.workspaces() == []
@@ -419,6 +449,7 @@ def test_a_server_that_hangs_up_is_worth_another_try(api, cloud):
         b"null",
         b'{"_embedded": 1}',
         b'{"_embedded": {"workspaces": {}}}',
+        b'{"_embedded": {"workspaces": 7}, "_links": 7}',
     ],
 )
 def test_an_answer_that_is_not_the_apis_is_an_error(api, cloud, content):
@@ -428,7 +459,16 @@ def test_an_answer_that_is_not_the_apis_is_an_error(api, cloud, content):
 
 
 @pytest.mark.parametrize(
-    "told", [{}, {"id": "../../profiles"}, {"id": 7}, {"id": "a", "status": None}, [], None, "x"]
+    "told",
+    [
+        {},
+        {"id": "../../profiles", "status": "QUEUED"},
+        {"id": 7, "status": "QUEUED"},
+        {"id": "a", "status": None},
+        [],
+        None,
+        "x",
+    ],
 )
 def test_a_job_that_is_none_is_not_taken_for_one(told):
     assert job_of(told) is None

@@ -30,7 +30,7 @@ class Runs:
     def link(self, *needs: Need) -> dict[Path, Need]:
         self.count += 1
         self.system = self.root / f"run-{self.count}"
-        return installations.link(
+        return installations.lead_to(
             needs, shared=self.shared, system=self.system, paths=(), meltano="/opt/meltano"
         )
 
@@ -45,6 +45,7 @@ class Runs:
         )
 
     def install(self, needs, lock) -> str:
+        assert lock.descriptors or OWN in needs
         self.installed.append([need.name for need in needs])
         for need in () if self.problem else needs:
             self.make(self.system / need.type / need.folder)
@@ -58,7 +59,7 @@ class Runs:
 
 @pytest.fixture
 def runs(tmp_path: Path) -> Runs:
-    return Runs(tmp_path.resolve())
+    return Runs(tmp_path)
 
 
 def test_what_was_installed_once_serves_all_later_runs(runs: Runs):
@@ -136,6 +137,13 @@ def test_who_installs_for_too_long_is_named(runs: Runs):
     with locks.held([installations._lock_of(place)], "5b6f0c8e"):
         assert runs.run(TAP) == "Dagster run 5b6f0c8e is still installing them"
     assert runs.installed == []
+
+
+def test_an_installation_that_was_moved_is_made_anew(runs: Runs):
+    runs.run(TAP)
+    runs.shared = runs.shared.rename(runs.root / "moved")
+    runs.run(TAP)
+    assert len(runs.installed) == 2
 
 
 def age(place: Path, days: int) -> None:

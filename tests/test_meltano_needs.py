@@ -1,4 +1,4 @@
-"""What a run of Meltano is made of, and what must be installed for it."""
+"""What a run of Meltano is made of, what it moves, and what must be installed for it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataops_dagster.meltano.files import GivenFiles
 from dataops_dagster.meltano.needs import Need, needs_of
 from dataops_dagster.meltano.pipelines import pipelines_of
 from dataops_dagster.meltano.project import load
+from dataops_dagster.meltano.selection import selected
 
 PROJECT = """
 environments:
@@ -201,3 +202,42 @@ def test_no_secret_is_in_the_name_of_an_installation_or_shown():
 def test_what_comes_from_the_projects_own_files_is_not_shared(pip_url, is_shared):
     paths = ["extract/tap/setup.py", "wheel.whl", "meltano.yml"]
     assert Need("extractors", "t", "t", pip_url).is_shared(paths) is is_shared
+
+
+# --- streams ----------------------------------------------------------------------------------
+
+
+def streams(select: str, *run: str) -> list[tuple[str, str]]:
+    told = PROJECT.replace("executable: ./bin/tap-b", f"select: {select}, executable: ./bin/tap-b")
+    project = load(GivenFiles({"meltano.yml": told}))
+    found = selected(project, pipelines_of(project, run, "staging"), "staging")
+    return [(stream.extractor, stream.name) for stream in found]
+
+
+@pytest.mark.parametrize(
+    ("select", "names"),
+    [
+        ("[users.*, orders.id, users.id]", ["users", "orders"]),
+        ('["!users.ssn", "*.*", "user[s].*", "$STREAM.*", "{a,b}.*"]', []),
+        (r"['public\.users.*']", ["public.users"]),
+        ("[users, 5, {a: b}]", []),
+        ("users.*", []),
+        ('["us\\x1b[31mers.*"]', []),
+    ],
+)
+def test_select_names_streams_where_it_is_no_pattern(select, names):
+    assert streams(select, "one") == [("tap-b", name) for name in names]
+
+
+def test_only_extractors_that_run_move_something():
+    assert streams("[users.*]", "load") == []
+
+
+def test_an_environment_selects_for_itself():
+    chosen = """{name: staging, config: {plugins: {extractors: [{name: tap-b, select: [orders.*]}]}}}
+"""
+    told = PROJECT.replace("name: tap-b,", "name: tap-b, select: [users.*],")
+    project = load(GivenFiles({"meltano.yml": told.replace("name: staging", "name: other", 1).replace(
+        "environments:\n", f"environments:\n- {chosen}")}))  # fmt: skip
+    found = selected(project, pipelines_of(project, ["one"], "staging"), "staging")
+    assert [stream.name for stream in found] == ["orders"]

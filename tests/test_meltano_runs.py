@@ -114,6 +114,7 @@ def marks(tmp_path: Path, monkeypatch) -> Path:
 @pytest.fixture
 def rows_shop(empty_shop: Shop, marks: Path) -> Shop:
     """Staging and production hold a project whose plug-ins are programs of its own."""
+    assert marks
     for workspace in (empty_shop.staging, empty_shop.prod):
         workspace.commit({"meltano.yml": PROJECT, "bin/tap": TAP, "bin/target": TARGET})
         git(workspace.clone, "update-index", "--chmod=+x", "bin/tap", "bin/target")
@@ -200,6 +201,20 @@ def test_a_run_that_fails_names_the_plug_in_and_its_exit_code(
     assert result.detail.startswith(
         f"{failing.plugin} ended with exit code {failing.exit_code}; meltano ended with"
     )
+
+
+def test_a_stream_that_nobody_counts_is_told_as_the_plug_ins_definition_names_it(
+    rows_shop: Shop, meltano
+):
+    chosen = PROJECT.replace(
+        "executable: ./bin/tap\n", "executable: ./bin/tap\n    select: [rows.*]\n"
+    )
+    silent = TAP.replace('"METRIC:"', '"nothing:"')
+    rows_shop.staging.commit({"meltano.yml": chosen, "bin/tap": silent})
+    lines: list[str] = []
+    result = run(rows_shop, step(meltano), lines)
+    assert result.passed, lines
+    assert result.facts.streams == (Stream("tap-rows", "rows"),)
 
 
 # --- state ------------------------------------------------------------------------------------

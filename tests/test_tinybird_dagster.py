@@ -182,6 +182,11 @@ def test_the_plan_of_a_promotion_shows_the_deployment_and_does_not_depend_on_it(
     assert shown.exit_code == 0, shown.output
     assert "deploying it to staging_acme at" in shown.output
     assert "long_rides" in shown.output.partition("deploying it")[2]
+    told = world.command("tinybird", "status", "--drift", "--json")
+    assert [row["problem"] for row in json.loads(told.stdout)] == ["", ""], told.output
+    del world.prod.resources["rides_by_day"]
+    told = world.command("tinybird", "status", "--drift")
+    assert "deploying it again would create endpoint rides_by_day" in told.output
     monkeypatch.delenv("TB_STAGING_TOKEN")
     shown = world.command("plan", "staging")
     assert shown.exit_code == 0, shown.output
@@ -195,5 +200,7 @@ def test_the_plan_of_a_promotion_shows_the_deployment_and_does_not_depend_on_it(
         told = world.command("tinybird", "status")
         assert told.exit_code == 3, told.output
     monkeypatch.setenv("TB_PROD_TOKEN", world.staging.token)
-    told = world.command("tinybird", "status")
-    assert "belongs to workspace staging_acme, not to pro_acme" in told.output
+    for words in (("tinybird", "status"), ("check",)):
+        told = world.command(*words)
+        assert told.exit_code == 2, told.output
+        assert "belongs to workspace staging_acme, not to pro_acme" in told.output

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from dataops_dagster.testing.tinybird import Dialect, Fault, StandIn
-from tests.tinybird import Tb, ask, make_project, tb_command
+from tests.tinybird import Tb, ask, make_project
 
 pytestmark = pytest.mark.slow
 FORWARD, CLASSIC = Dialect.FORWARD, Dialect.CLASSIC
@@ -97,7 +97,7 @@ class World:
 
 
 @contextmanager
-def world_of(dialect: Dialect, folder: Path) -> Iterator[World]:
+def world_of(dialect: Dialect, folder: Path, command: str) -> Iterator[World]:
     """Make a world on the stand-in, or on the host that the environment names."""
     host = os.environ.get("DATAOPS_TINYBIRD_HOST")
     with nullcontext() if host else StandIn() as stand_in:
@@ -112,7 +112,7 @@ def world_of(dialect: Dialect, folder: Path) -> Iterator[World]:
                 os.environ.get("DATAOPS_TINYBIRD_USER_TOKEN")
                 or (ask(host, "GET", "/tokens").json["user_token"])
             )
-        tb = Tb(tb_command(dialect), host, project)
+        tb = Tb(command, host, project)
         prefix = f"t{secrets.token_hex(4)}_"
         made = World(host, user_token, dialect, tb, project, stand_in, prefix)
         yield made
@@ -126,20 +126,20 @@ def dialect(request) -> Dialect:
 
 
 @pytest.fixture
-def world(dialect, tmp_path) -> Iterator[World]:
-    with world_of(dialect, tmp_path) as made:
+def world(dialect, tmp_path, tb_commands) -> Iterator[World]:
+    with world_of(dialect, tmp_path, tb_commands[dialect]) as made:
         yield made
 
 
 @pytest.fixture
-def forward(tmp_path) -> Iterator[World]:
-    with world_of(FORWARD, tmp_path) as made:
+def forward(tmp_path, tb_commands) -> Iterator[World]:
+    with world_of(FORWARD, tmp_path, tb_commands[FORWARD]) as made:
         yield made
 
 
 @pytest.fixture
-def classic(tmp_path) -> Iterator[World]:
-    with world_of(CLASSIC, tmp_path) as made:
+def classic(tmp_path, tb_commands) -> Iterator[World]:
+    with world_of(CLASSIC, tmp_path, tb_commands[CLASSIC]) as made:
         yield made
 
 
@@ -180,7 +180,8 @@ def test_one_project_serves_two_workspaces_with_rows_of_their_own(world: World):
 @BOTH
 def test_an_endpoint_answers_and_the_projects_test_passes_and_can_fail(world: World):
     staging = world.create("staging_acme")
-    token = world.serve(staging) and world.token(staging)
+    assert world.serve(staging).returncode == 0
+    token = world.token(staging)
     world.seed(token)
     data = world.tb(
         token, *world.cloud, "endpoint" if world.cloud else "pipe", "data", "busiest_stations"

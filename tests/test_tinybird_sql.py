@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dataops_dagster.testing.tinybird import ClickHouse, Dialect, StandIn, Workspace
-from tests.tinybird import PROJECT, Tb, ask, make_project, project_files, tb_command
+from tests.tinybird import PROJECT, Tb, ask, make_project, project_files
 
 # One ClickHouse a process is all there can be.
 pytestmark = [pytest.mark.sql, pytest.mark.xdist_group("sql")]
@@ -142,10 +142,10 @@ def test_queries_read_data_sources_and_pipes(stand_in, staging):
 
 @pytest.mark.parametrize("dialect", list(Dialect), ids=lambda d: d.value)
 def test_the_projects_own_test_passes_on_its_fixtures_and_fails_on_other_rows(
-    stand_in, tmp_path: Path, dialect
+    stand_in, tmp_path: Path, tb_commands, dialect
 ):
     made = stand_in.create_workspace("staging_acme", dialect)
-    tb = Tb(tb_command(dialect), stand_in.url, make_project(tmp_path / "project", dialect))
+    tb = Tb(tb_commands[dialect], stand_in.url, make_project(tmp_path / "project", dialect))
     if dialect is Dialect.CLASSIC:
         words = ["test", "run"]
         assert tb(made.token, "push", "--push-deps", "--fixtures").returncode == 0

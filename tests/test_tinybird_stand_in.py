@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import gzip
 import json
+import signal
+import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -96,7 +100,7 @@ def test_the_users_workspaces_are_listed_with_tokens_and_without_branches(stand_
 
 
 def test_a_token_that_nobody_has_is_refused(stand_in, staging):
-    for token in ("", "p.nobody", staging.token + "x"):
+    for token in ("", "p.nobody", staging.token + "x", "caf\xe9"):
         assert ask(stand_in.url, "GET", "/v1/workspace", token).status == 403
 
 
@@ -130,6 +134,8 @@ def test_a_token_for_deployments_deploys_and_cannot_do_more(stand_in, staging):
     check = {"files": project_files(), "check": "true"}
     assert ask(stand_in.url, "POST", "/v1/deploy", token, **check).json["result"] == "no_changes"
     assert ask(stand_in.url, "GET", "/v1/deployments", token).status == 200
+    told = ask(stand_in.url, "GET", "/v1/workspace", token).json
+    assert (told["name"], told["scope"], told["token"]) == ("staging_acme", "deploy", token)
     assert ask(stand_in.url, "GET", "/v0/tokens", token).status == 403
     assert ask(stand_in.url, "POST", "/v1/environments", token, name="b").status == 403
 
@@ -141,6 +147,19 @@ def test_a_token_for_an_endpoint_reads_that_endpoint_only(stand_in, staging):
     made = ask(stand_in.url, "POST", "/v0/tokens", staging.token, name="app", scope=scope).json
     assert ask(stand_in.url, "GET", "/v0/pipes/busiest_stations.json", made["token"]).status == 200
     assert ask(stand_in.url, "GET", "/v0/pipes/long_rides.json", made["token"]).status == 403
+
+
+def test_a_token_that_a_datafile_names_is_made_and_kept(stand_in, staging):
+    stand_in.answer("busiest_stations", [])
+    files = project_files()
+    for name in ("busiest_stations", "long_rides"):
+        key = f"endpoints/{name}.pipe"
+        files[key] = f'TOKEN "read_token" READ\n\n{files[key]}'
+        deploy(stand_in, staging, files)
+        look(stand_in, staging)
+    told = ask(stand_in.url, "GET", "/v0/tokens/read_token", staging.token).json
+    assert [s["resource"] for s in told["scopes"]] == ["busiest_stations", "long_rides"]
+    assert ask(stand_in.url, "GET", "/v0/pipes/busiest_stations.json", told["token"]).status == 200
 
 
 # --- forward ------------------------------------------------------------------------------------
@@ -371,6 +390,7 @@ def test_a_branch_has_rows_when_they_are_asked_for(stand_in, staging, data, rows
 def test_branches_are_limited_listed_with_their_age_and_deleted(stand_in, staging):
     for name in ("tmp_1", "tmp_2", "tmp_3"):
         assert branch(stand_in, staging, name).status == 200
+    assert branch(stand_in, staging, "tmp-4").status == 400
     refused = branch(stand_in, staging, "tmp_4")
     assert (refused.status, "limit" in refused.json["error"]) == (400, True)
     listed = branches(stand_in, staging)
@@ -426,6 +446,7 @@ def test_rows_may_come_packed(stand_in, staging):
         ("SELECT count() FROM rides FORMAT CSV", "1\n"),
         ("SELECT count() AS n FROM rides FORMAT JSONEachRow", '{"n":1}\n'),
         ("SELECT * FROM rides LIMIT 0 FORMAT CSV", ""),
+        ("SELECT * FROM rides LIMIT 5 OFFSET 1 FORMAT CSV", ""),
         (
             "SELECT * FROM (SELECT * FROM rides) LIMIT 5 FORMAT CSV",
             '"1","harbour","2026-03-01 08:00:00","12","b1"\n',
@@ -474,8 +495,12 @@ def test_a_data_source_is_read_by_the_workspaces_it_is_shared_with(stand_in, sta
     append(stand_in, staging, "rides", RIDE)
     sql = {"q": "SELECT count() AS n FROM staging_acme.rides FORMAT JSONEachRow"}
     assert ask(stand_in.url, "GET", "/v0/sql", other.token, **sql).json == {"n": 1}
+    branch(stand_in, other, "tmp_1")
+    (tmp,) = (stand_in.workspace(b["id"]) for b in branches(stand_in, other))
+    assert ask(stand_in.url, "GET", "/v0/sql", tmp.token, **sql).json == {"n": 1}
     assert ask(stand_in.url, "DELETE", path, stand_in.user_token, form=form).status == 200
-    assert ask(stand_in.url, "GET", "/v0/sql", other.token, **sql).status == 403
+    for token in (other.token, tmp.token):
+        assert ask(stand_in.url, "GET", "/v0/sql", token, **sql).status == 403
 
 
 def test_sharing_by_a_datafile_needs_its_destination_first(stand_in, staging):
@@ -583,6 +608,18 @@ def test_a_body_that_is_too_large_is_not_read(stand_in, classic, monkeypatch):
     assert told.status == 413
 
 
+def test_a_client_that_hangs_up_or_lies_is_no_trouble(stand_in, classic, capfd):
+    port = stand_in.port
+    for text in (b"POST /v0/pipes HTTP/1.0\r\nContent-Length: 99\r\n\r\n{", b"GET / HTTP/1.0\r\n"):
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            client.sendall(text)
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        client.sendall(b"POST /v0/pipes HTTP/1.0\r\nContent-Length: -1\r\n\r\n")
+        assert b" 413 " in client.recv(100)
+    assert ask(stand_in.url, "GET", "/v0/workspace", classic.token).status == 200
+    assert capfd.readouterr().err == ""
+
+
 def test_pipes_that_read_each_other_are_refused(stand_in):
     made = stand_in.create_workspace("staging_acme")
     files = {
@@ -591,6 +628,26 @@ def test_pipes_that_read_each_other_are_refused(stand_in):
     }
     told = deploy(stand_in, made, files).json
     assert "read each other" in told["deployment"]["errors"][0]["error"]
+
+
+def test_it_is_served_by_hand_until_it_is_interrupted():
+    module = "dataops_dagster.testing.tinybird"
+    running = subprocess.Popen(
+        [sys.executable, "-m", module, "classic"], stdout=subprocess.PIPE, text=True
+    )
+    lines = [running.stdout.readline() for _ in range(5)]
+    told = dict(line.removeprefix("export ").strip().split("=", 1) for line in lines)
+    reply = ask(told["TB_HOST"], "GET", "/v0/workspace", told["TB_TOKEN"])
+    running.send_signal(signal.SIGINT)
+    assert running.communicate()[0] == ""
+    assert running.returncode == 0
+    assert reply.json["name"] == "staging_acme"
+    wrong = [sys.executable, "-m", module, "modern"]
+    refused = subprocess.run(wrong, capture_output=True, text=True, check=False)
+    assert (refused.returncode, refused.stderr) == (
+        1,
+        "modern is no dialect: use classic or forward\n",
+    )
 
 
 # --- what was asked -----------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from dataops_dagster import audit as auditing
 from dataops_dagster import clock, config, execution, git, promotion
-from dataops_dagster.cli import meltano_cloud, options
+from dataops_dagster.cli import meltano_cloud, options, tinybird
 from dataops_dagster.cli.act import Asked, consider
 from dataops_dagster.cli.session import Session, end, error_data, progress
 from dataops_dagster.cli.shown import in_words, table
@@ -45,11 +45,13 @@ def check(session: Session) -> None:
                 rows.append((project.name, name, "ok", f"at {head.commit[:12]}"))
     header = ("project", "workspace", "state", "answer")
     served, by_hand, wrong = meltano_cloud.checked(session, projects)
-    broken += wrong
+    at_tinybird, silent = tinybird.looked(session, projects)
+    broken += [*wrong, *silent]
     data = {
         "git": git.version(),
         "workspaces": [dict(zip(header, row, strict=True)) for row in rows],
         "meltano_cloud": [dict(zip(meltano_cloud.HEADER, row, strict=True)) for row in served],
+        "tinybird": tinybird.as_dicts(at_tinybird),
         "by_hand": by_hand,
         "errors": [error_data(error) for error in broken],
     }
@@ -58,6 +60,7 @@ def check(session: Session) -> None:
         f"{git.version()}; the configuration is well formed",
         table(header, rows),
         *([table(meltano_cloud.HEADER, served)] if served else []),
+        *([table(tinybird.HEADER, at_tinybird)] if at_tinybird else []),
         *(f"by hand: {escape(reminder)}" for reminder in by_hand),
         *(f"[red]{escape(str(error))}[/]" for error in broken),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 
 import click
@@ -64,27 +65,37 @@ _end = click.option(
 @click.pass_context
 def meltano_cloud(ctx: click.Context, url: str | None, token_variable: str | None) -> None:
     """Look after workspaces on Meltano Cloud, formerly Matatika."""
-    session: Session = ctx.obj
-    ctx.obj = (session, _api(session, url, token_variable))
+    ctx.obj = _Account(ctx.obj, url, token_variable)
 
 
-def _api(session: Session, url: str | None, token_variable: str | None) -> Api:
-    """Return the API that options name, or else the only one that the configuration does.
+@dataclass(frozen=True)
+class _Account:
+    """What options say of whom to ask; the configuration is read when that is needed."""
 
-    Workspaces are made before there is a configuration.
-    """
-    is_configured = any(path.exists() for path in session.paths)
-    projects = session.projects() if is_configured else []
-    configured = {Api.of(step) for project in projects for _, step in deployed(project)}
-    found = {api for api in configured if url in (None, api.url)}
-    if token_variable or not found:
-        step = _step(url or (found.pop().url if len(found) == 1 else None), token_variable)
-        return Api.of(step)
-    if len(found) > 1:
-        raise ConfigError.at(
-            "--url", "the configuration names several", "name one, and its --token-variable"
-        )
-    return found.pop()
+    session: Session
+    url: str | None
+    token_variable: str | None
+
+    @property
+    def api(self) -> Api:
+        """Return the API that options name, or else the only one that the configuration does.
+
+        Workspaces are made before there is a configuration.
+        """
+        if self.url and self.token_variable:
+            return Api.of(_step(self.url, self.token_variable))
+        is_there = any(path.exists() for path in self.session.paths)
+        projects = self.session.projects() if is_there else []
+        configured = {Api.of(step) for project in projects for _, step in deployed(project)}
+        found = [api for api in configured if self.url in (None, api.url)]
+        if len(found) > 1:
+            raise ConfigError.at(
+                "--url", "the configuration names several", "name one, and its --token-variable"
+            )
+        if found and not self.token_variable:
+            return found[0]
+        url = self.url or (found[0].url if found else None)
+        return Api.of(_step(url, self.token_variable))
 
 
 def _step(url: str | None, token_variable: str | None) -> MeltanoCloudStep:
@@ -103,26 +114,24 @@ def _step(url: str | None, token_variable: str | None) -> MeltanoCloudStep:
 
 @meltano_cloud.command()
 @click.pass_obj
-def workspaces(given: tuple[Session, Api]) -> None:
+def workspaces(account: _Account) -> None:
     """List the workspaces, with the URL of each one's repository."""
-    session, api = given
-    with progress(session, "asking Meltano Cloud"):
-        listed = api.workspaces()
+    with progress(account.session, "asking Meltano Cloud"):
+        listed = account.api.workspaces()
     header = ("name", "state", "repository", "branch", "environment", "id")
     rows = [
         (w.name, w.status, w.repository, w.branch or "", w.environment or "", w.id) for w in listed
     ]
-    session.show([as_data(cloud) for cloud in listed], table(header, rows))
+    account.session.show([as_data(cloud) for cloud in listed], table(header, rows))
 
 
 @meltano_cloud.command()
 @click.argument("workspace")
 @click.pass_obj
-def url(given: tuple[Session, Api], workspace: str) -> None:
+def url(account: _Account, workspace: str) -> None:
     """Print the URL of WORKSPACE's repository."""
-    session, api = given
-    cloud = _find(api, workspace)
-    session.show({"repository": cloud.repository}, escape(cloud.repository))
+    cloud = _find(account.api, workspace)
+    account.session.show({"repository": cloud.repository}, escape(cloud.repository))
 
 
 @meltano_cloud.command()
@@ -130,9 +139,9 @@ def url(given: tuple[Session, Api], workspace: str) -> None:
 @click.option("--wait", "is_awaited", is_flag=True, help="Wait until the workspace is ready.")
 @_patience
 @click.pass_obj
-def create(given: tuple[Session, Api], name: str, deadline: timedelta, *, is_awaited: bool) -> None:
+def create(account: _Account, name: str, deadline: timedelta, *, is_awaited: bool) -> None:
     """Make a workspace called NAME, with a repository of its own."""
-    session, api = given
+    session, api = account.session, account.api
     if not name or one_line(name) != name:
         raise ConfigError.at("NAME", "is empty, or not one line", "write a name for people")
     with progress(session, f"making {name}"):
@@ -168,9 +177,9 @@ def _must_be_ready(cloud: CloudWorkspace, deadline: timedelta | None) -> None:
 @click.argument("workspace")
 @_end
 @click.pass_obj
-def deploy(given: tuple[Session, Api], workspace: str, deadline: timedelta) -> None:
+def deploy(account: _Account, workspace: str, deadline: timedelta) -> None:
     """Deploy the head of WORKSPACE's repository by hand; asks no gate, and Dagster does not hear."""
-    session, api = given
+    session, api = account.session, account.api
     cloud = _find(api, workspace)
     result = platform.deploy(
         api,

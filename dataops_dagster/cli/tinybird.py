@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 import click
 from rich.markup import escape
@@ -23,17 +24,19 @@ from dataops_dagster.tinybird import standing
 Found = tuple[Project, Workspace, Tinybird]
 """A workspace that is one at Tinybird."""
 
+HEADER = ("project", "workspace", "host", "dialect", "name", "id", "live", "problem")
+
 
 @click.group()
 def tinybird() -> None:
     """Look after workspaces at Tinybird."""
 
 
-def all_of(session: Session) -> list[Found]:
+def all_of(projects: Sequence[Project]) -> list[Found]:
     """Return every workspace that is one at Tinybird."""
     return [
         (project, workspace, workspace.tinybird)
-        for project in session.projects()
+        for project in projects
         for workspace in project.workspaces.values()
         if workspace.tinybird
     ]
@@ -41,7 +44,7 @@ def all_of(session: Session) -> list[Found]:
 
 def find(session: Session, name: str) -> Found:
     """Find one by `WORKSPACE` or `PROJECT/WORKSPACE`; raises `ConfigError`."""
-    known = all_of(session)
+    known = all_of(session.projects())
     wanted_project, _, wanted = name.rpartition("/")
     found = [f for f in known if f[1].name == wanted and wanted_project in ("", f[0].name)]
     if len(found) == 1:
@@ -82,22 +85,55 @@ def _show(session: Session, commit: str, effects: Effects) -> None:
 
 
 @tinybird.command("status")
+@click.option(
+    "--drift", is_flag=True, help="Compare it with the commit that was deployed; takes a moment."
+)
 @click.pass_obj
-def status(session: Session) -> None:
+def status(session: Session, *, drift: bool) -> None:
     """Show which workspace each token belongs to, what is live there, and what is left half-done."""
-    rows, broken = [], list[DataOpsError]()
-    for project, workspace, settings in all_of(session):
+    rows, broken = looked(session, session.projects(), drift=drift)
+    errors = [f"[red]{escape(str(error))}[/]" for error in broken]
+    session.show(as_dicts(rows), shown.table(HEADER, rows), *errors)
+    if broken:
+        sys.exit(max(error.exit_code for error in broken))
+
+
+def looked(
+    session: Session, projects: Sequence[Project], *, drift: bool = False
+) -> tuple[list[tuple[str, ...]], list[DataOpsError]]:
+    """Return a row, as `HEADER` has it, for each workspace, and what could not be found out."""
+    rows, broken = list[tuple[str, ...]](), list[DataOpsError]()
+    for project, workspace, settings in all_of(projects):
+        drifted = ""
         with progress(session, f"asking Tinybird about {workspace.name}"):
             try:
                 row = standing.look(settings, f"workspaces.{workspace.name}.tinybird")
+                drifted = _drift(project, workspace, settings) if drift else ""
             except DataOpsError as error:
                 broken.append(error)
                 row = standing.Standing(settings.workspace, "", "", "see below")
         place = (project.name, workspace.name, settings.host, settings.dialect.value)
-        rows.append((*place, row.name, row.id, row.live, row.problem))
-    header = ("project", "workspace", "host", "dialect", "name", "id", "live", "problem")
-    errors = [f"[red]{escape(str(error))}[/]" for error in broken]
-    data = [dict(zip(header, row, strict=True)) for row in rows]
-    session.show(data, shown.table(header, rows), *errors)
-    if broken:
-        sys.exit(max(error.exit_code for error in broken))
+        problem = "; ".join(filter(None, (row.problem, drifted)))
+        rows.append((*place, row.name, row.id, row.live, problem))
+    return rows, broken
+
+
+def as_dicts(rows: Sequence[tuple[str, ...]]) -> list[dict[str, str]]:
+    """Return rows for machines."""
+    return [dict(zip(HEADER, row, strict=True)) for row in rows]
+
+
+def _drift(project: Project, workspace: Workspace, settings: Tinybird) -> str:
+    """Say how a workspace differs from the commit that Dagster says was deployed to it."""
+    from dataops_dagster.orchestration.instance import HomeInstance
+
+    commit = HomeInstance().deployed(project.name, workspace.name)
+    if commit is None:
+        return "no deployment of ours is recorded"
+    store = store_of(project)
+    pinned = execution.pin(project, workspace, commit, store=store)
+    with execution.prepared(project, workspace, commit=pinned, run_id="", store=store) as task:
+        effects = platform.foresee(platform.deploy_step(workspace), task)
+    if not effects.digest:
+        return effects.problem
+    return standing.drift(commit, effects.operations, settings.dialect)

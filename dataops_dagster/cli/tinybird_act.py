@@ -46,7 +46,7 @@ _ENDED_WITH = {Outcome.PASSED: 0, Outcome.FAILED: SAID_NO, Outcome.ERRORED: Tool
 def workspaces(session: Session) -> None:
     """List the workspaces that the user tokens see, and which of them are configured."""
     accounts, names = dict[tuple[str, str], Account](), dict[tuple[str, str], str]()
-    for project, workspace, settings in all_of(session):
+    for project, workspace, settings in all_of(session.projects()):
         names[settings.place] = f"{project.name}/{workspace.name}"
         if settings.user_token_variable:
             key = (settings.host, settings.user_token_variable)

@@ -9,7 +9,7 @@ from typing import Any
 
 from dataops_dagster.meltano.model import Place
 from dataops_dagster.meltano.nesting import flatten
-from dataops_dagster.meltano.parsing import Rows, Table
+from dataops_dagster.meltano.values import Rows, Table
 
 KINDS = frozenset(
     [

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from dataops_dagster.meltano.definitions import TYPES, Definition, Malformed, declared, extras
 from dataops_dagster.meltano.model import Place
-from dataops_dagster.meltano.parsing import Read, Rows, Table, lines_of_names
+from dataops_dagster.meltano.parsing import Read, lines_of_names
+from dataops_dagster.meltano.values import Rows, Table, copied
 
 Key = tuple[str, str]
 """The type of a plug-in, and the name that it is asked for by."""
@@ -35,16 +36,8 @@ _PARTS = frozenset(
     ]
 )
 _SHOWN = frozenset({"hidden", "label", "logo_url", "description"})
-_DESCRIBED = _SHOWN | set(
-    [
-        "original",
-        "deprecated",
-        "docs",
-        "repo",
-        "supported_python_versions",
-        "variants",
-        "is_default_variant",
-    ]
+_DESCRIBED = _SHOWN | frozenset(
+    "original deprecated docs repo supported_python_versions variants is_default_variant".split()  # noqa: SIM905  # shorter to read
 )
 _LOCKED = (_PARTS | _DESCRIBED | {"plugin_type"}) - {"inherit_from", "config", "default_variant"}
 
@@ -117,39 +110,6 @@ class Entry:
         return self.raw.get("env") or {}
 
 
-@dataclass(frozen=True)
-class EnvironmentEntry:
-    """An environment's entry, and the first one in it for each plug-in."""
-
-    name: str
-    raw: Table
-    place: Place
-    plugins: Mapping[Key, EnvironmentPlugin] = field(default_factory=dict)
-
-    @property
-    def env(self) -> Any:
-        """Its `env:` as it is written."""
-        return self.raw.get("env") or {}
-
-
-@dataclass(frozen=True)
-class EnvironmentPlugin:
-    """What an environment says of one plug-in."""
-
-    raw: Table
-    extras: Table
-
-    @property
-    def config(self) -> Any:
-        """Its `config:` as it is written."""
-        return self.raw.get("config") or {}
-
-    @property
-    def env(self) -> Any:
-        """Its `env:` as it is written."""
-        return self.raw.get("env") or {}
-
-
 def named(raw: Any, what: str) -> str:
     """Return an entry's name; raises Malformed."""
     place = getattr(raw, "place", None)
@@ -187,9 +147,9 @@ def plugin_entries(type_: str, raw: Any) -> list[Entry]:
 
 def _as_plugin(mapper: Table, mapping: Table) -> Table:
     """Return the mapper's entry with the mapping's configuration, which is how Meltano has it."""
-    table = Table(mapping.place)
-    table.update(mapper)
-    table.places |= mapper.places
+    table: Table = copied(mapper)
+    table.place = mapping.place
+    table.places = dict(mapper.places)
     table |= {
         "mapping": True, "mapping_name": mapping.get("name"), "config": mapping.get("config")
     }  # fmt: skip
@@ -208,7 +168,7 @@ def _entry(type_: str, name: str, raw: Table, mapping: str | None = None) -> Ent
             tuple(extras(type_, name, {}, raw.place, name)), raw, raw.place,
         )  # fmt: skip
     known = _PARTS | (_DESCRIBED if custom else _SHOWN)
-    config = raw.get("config") or {}
+    config = copied(raw.get("config") or Table(raw.place))
     rest = underscored(raw, known)
     return Entry(type_, name, raw, config, rest, settings, raw.place, custom, mapping)
 
@@ -221,38 +181,6 @@ def underscored(raw: Table, known: Iterable[str]) -> Table:
             table[f"_{key}"] = value
             table.places[f"_{key}"] = raw.at(key)
     return table
-
-
-def environment_entry(raw: Any) -> EnvironmentEntry:
-    """Read an environment; raises Malformed."""
-    name = named(raw, "an environment")
-    wrong = set(raw) - {"name", "config", "env", "state_id_suffix", "annotations"}
-    if wrong:
-        key = min(wrong)
-        raise Malformed(raw.at(key), f"the environment {name} has the unknown key {key}")
-    config = raw.get("config") or Table(raw.place)
-    if not isinstance(config, Table):
-        raise Malformed(raw.at("config"), f"the config of the environment {name} is no mapping")
-    plugins = config.get("plugins") or Table(raw.place)
-    if not isinstance(plugins, Table):
-        raise Malformed(config.at("plugins"), f"plugins of the environment {name} are no mapping")
-    found: dict[Key, EnvironmentPlugin] = {}
-    for type_, rows in plugins.items():
-        for row in _rows(type_, rows, plugins):
-            entry = EnvironmentPlugin(row, underscored(row, _OWN))
-            found.setdefault((type_, named(row, "a plug-in")), entry)
-    return EnvironmentEntry(name, raw, raw.place, found)
-
-
-_OWN = frozenset({"name", "config", "env", "annotations"})
-
-
-def _rows(type_: Any, rows: Any, table: Table) -> Rows:
-    if type_ not in TYPES:
-        raise Malformed(table.at(type_), f"{type_} is no type of plug-ins")
-    if not isinstance(rows, Rows):
-        raise Malformed(table.at(type_), f"{type_} are no list")
-    return rows
 
 
 def locked(path: str, read: Read, text: str) -> Base:

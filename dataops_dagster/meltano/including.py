@@ -9,7 +9,8 @@ from typing import Any
 from dataops_dagster.meltano.files import LARGEST, Files, Kind
 from dataops_dagster.meltano.matching import BadPattern, folders, matching
 from dataops_dagster.meltano.model import Place, Unreadable
-from dataops_dagster.meltano.parsing import NODES, Rows, Table, read_yaml
+from dataops_dagster.meltano.parsing import NODES, read_yaml
+from dataops_dagster.meltano.values import Rows, Table
 from dataops_dagster.text import inert
 
 MAIN = "meltano.yml"
@@ -123,13 +124,17 @@ def _included(tree: Tree, main: Table, written: Written) -> list[str]:
     found: dict[str, None] = {}
     all_paths = [*tree.kinds, *folders(tree.kinds)]
     for pattern in patterns[:_PATTERNS]:
-        try:
-            found |= dict.fromkeys(matching(all_paths, pattern))
-        except (BadPattern, AttributeError) as problem:
-            reason = problem if isinstance(problem, BadPattern) else "it is no text"
-            written.fail(place, f"include_paths cannot take in {pattern}: {reason}")
+        found |= dict.fromkeys(_matching(all_paths, pattern, place, written))
     found.pop(MAIN, None)
     return list(_files_only(found, tree, place, written))
+
+
+def _matching(paths: Sequence[str], pattern: Any, place: Place, written: Written) -> list[str]:
+    try:
+        return matching(paths, pattern if isinstance(pattern, str) else "")
+    except BadPattern as problem:
+        written.fail(place, f"include_paths cannot take in {pattern}: {problem}")
+        return []
 
 
 def _files_only(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
@@ -10,12 +9,12 @@ from typing import Any
 
 from dataops_dagster.meltano.casting import cast, text, truthy
 from dataops_dagster.meltano.definitions import Definition
-from dataops_dagster.meltano.expanding import Missing, expand, names
+from dataops_dagster.meltano.env import Env, Expansion, variable_name
+from dataops_dagster.meltano.expanding import expand, names
 from dataops_dagster.meltano.model import Layer, Place
-from dataops_dagster.meltano.parsing import Table
+from dataops_dagster.meltano.values import Table
 
 STARS = "*****"
-_ODD = re.compile(r"[^A-Za-z0-9]")
 
 Flat = Mapping[str, tuple[Any, Any]]
 """Written leaves by their dotted names: the map that each stands in, and its key there."""
@@ -42,50 +41,6 @@ _LAYERS: Mapping[Source, Layer] = {
 
 
 @dataclass(frozen=True)
-class Expansion:
-    """How the variables in values are treated. Static: their names stay, whatever they stand for."""
-
-    is_static: bool = True
-    dotenv: Mapping[str, str] = field(default_factory=dict)
-    missing: Missing = Missing.EMPTY
-    stars: bool = False
-
-    def with_missing(self, missing: Missing) -> Expansion:
-        """Return the same with another answer to a missing variable."""
-        return replace(self, missing=missing)
-
-
-@dataclass(frozen=True)
-class Env:
-    """Variables, where those that the project writes stand, and which of them name others."""
-
-    values: Mapping[str, Any] = field(default_factory=dict)
-    places: Mapping[str, Place] = field(default_factory=dict)
-    open: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-
-    def over(
-        self,
-        values: Mapping[str, Any],
-        written: Any = None,
-        open_: Mapping[str, tuple[str, ...]] | None = None,
-    ) -> Env:
-        """Return these variables with others laid over them; `written` knows their places."""
-        places = dict(self.places)
-        for name in values if isinstance(written, Table) else ():
-            places[name] = written.at(name)
-        still_open = {name: found for name, found in self.open.items() if name not in values}
-        return Env({**self.values, **values}, places, still_open | dict(open_ or {}))
-
-    def under(self, other: Env) -> Env:
-        """Return these variables with all of another's laid over them."""
-        return Env(
-            {**self.values, **other.values},
-            {**self.places, **other.places},
-            {**self.open, **other.open},
-        )
-
-
-@dataclass(frozen=True)
 class Answer:
     """A setting's value, where it was found, and what is still to be done to it."""
 
@@ -99,22 +54,17 @@ class Answer:
     is_open: bool = False
 
 
-def variable_name(*parts: str) -> str:
-    """Return the name of the variable for a plug-in's setting."""
-    return "_".join(_ODD.sub("_", part).upper() for part in parts if part)
-
-
 @dataclass
 class Level:
     """Where the settings of one plug-in are looked up; `parent` is the one that it inherits from.
 
-    `environment` is None where no environment is active.
+    `environment` is None where no environment is active, `base` where it is no mapping.
     """
 
     label: str
     definitions: Sequence[Definition]
     env: Env
-    base: Flat
+    base: Flat | None
     prefixes: Sequence[str]
     expansion: Expansion
     environment: Flat | None = None
@@ -158,6 +108,8 @@ class Level:
         yield self._variable(definition, Env(self.expansion.dotenv), Source.DOTENV)
         if self.environment is not None:
             yield self._written(definition, self.environment, Source.ENVIRONMENT)
+        if self.base is None:
+            raise Conflict(f"config of {self.label} is no mapping")
         yield self._written(definition, self.base, Source.BASE)
         if self.parent is not None:
             yield self._from_parent(definition)

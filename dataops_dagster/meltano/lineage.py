@@ -27,11 +27,6 @@ class Parent:
     is_unlocked: bool = False
 
 
-def base_of(parent: Parent) -> Base | None:
-    """Return the definition that everything comes from, if it was found."""
-    return parent.base
-
-
 def namespace_of(entry: Entry, parent: Parent) -> str:
     """Return the namespace that an entry has."""
     own = entry.raw.get("namespace")
@@ -78,14 +73,15 @@ def _locks(
 
 def _lock(tree: Tree, path: str, data: bytes | str, written: Written) -> Base | str:
     shown = tree.shown(path)
-    try:
-        if isinstance(data, str):
-            raise Malformed(None, data)
-        return locked(shown, read_json(shown, data), data.decode("utf-8", "replace"))
-    except Malformed as problem:
-        place = problem.place or Place(shown, 1)
-        written.problems.append(Unreadable(place, problem.reason))
-        return f"{place.path}:{place.line}: {problem.reason}"
+    problem = Malformed(Place(shown, 1), str(data))
+    if isinstance(data, bytes):
+        try:
+            return locked(shown, read_json(shown, data), data.decode("utf-8", "replace"))
+        except Malformed as found:
+            problem = found
+    place = problem.place or Place(shown, 1)
+    written.problems.append(Unreadable(place, problem.reason))
+    return f"{place.path}:{place.line}: {problem.reason}"
 
 
 def _above(entry: Entry, live: Mapping[Key, Entry]) -> Entry | None:
@@ -101,6 +97,8 @@ def _parent(entry: Entry, live: Mapping[Key, Entry], locks: Mapping[str, Base | 
     while (above := _above(last, live)) is not None:
         if above is entry or above in chain:
             return Parent(failure=f"{entry.label} inherits from itself")
+        if above.mapping:  # Meltano looks at all mappers for a mapping, and so at this one again
+            return Parent(failure=f"{entry.label} inherits from the mapping {above.label}")
         if len(chain) >= _LONGEST:
             return Parent(failure=f"{entry.label} inherits over more than {_LONGEST} plug-ins")
         chain.append(above)

@@ -75,7 +75,7 @@ class Log:
         else:
             return  # a mapper counts what the extractor counted
         if isinstance(extractor, str):
-            key = _name(extractor), _name(stream)
+            key = name_of(extractor), name_of(stream)
             if all(key) and (key in counts or len(counts) < STREAMS):
                 counts[key] = min(counts.get(key, 0) + value, _MOST_ROWS)
 
@@ -88,7 +88,7 @@ class Log:
         ends = {"extractors": plugins[:1], "loaders": plugins[-1:]}
         found = codes if isinstance(codes, list) else [codes]
         told = [
-            Failing(ends[who][0].name if ends.get(who) else _name(who), code)
+            Failing(ends[who][0].name if ends.get(who) else name_of(who), code)
             for each in found
             if isinstance(each, dict)
             for who, code in each.items()
@@ -108,5 +108,6 @@ def _mapping(text: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _name(text: str) -> str:
+def name_of(text: str) -> str:
+    """Return a name from a repository or a program as it may be shown: inert, and not too long."""
     return one_line(text)[:_NAME_CHARACTERS]

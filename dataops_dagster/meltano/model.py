@@ -119,9 +119,9 @@ class Shape(str, Enum):
 class Configuration:
     """All settings of a plug-in in one environment (None: in none), by their names.
 
-    `failure` says why Meltano itself would give no answer. If that is because of the whole
-    project, there are settings all the same, of what could be read. `extras_failure` says why it
-    would give none for the extras; then those are missing.
+    `failure` says why Meltano itself would answer nothing for the settings, and `extras_failure`
+    why for the extras; those are missing then. If that is because of the whole project, they are
+    here all the same, as far as they could be read.
     """
 
     plugin: Plugin

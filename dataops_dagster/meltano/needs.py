@@ -41,9 +41,9 @@ class Need:
     python: str = ""
     said: tuple[str, ...] = field(default=(), repr=False)
 
-    def key(self, meltano: str) -> str:
-        """Return what the command `meltano` would install as one word that tells no secret."""
-        told = {**asdict(self), "name": None, "meltano": meltano}
+    def key(self, *by: str) -> str:
+        """Return one word for what is installed, `by` whom and where; it tells no secret."""
+        told = {**asdict(self), "name": None, "by": by}
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:32]
 
     def is_shared(self, paths: Collection[str]) -> bool:

@@ -22,9 +22,11 @@ from ruamel.yaml.events import (
     SequenceStartEvent,
 )
 from ruamel.yaml.nodes import ScalarNode
+from ruamel.yaml.reader import ReaderError
 from ruamel.yaml.scalarbool import ScalarBoolean
 
 from dataops_dagster.meltano.model import Place, Unreadable
+from dataops_dagster.meltano.values import Refused, Rows, Table
 from dataops_dagster.text import one_line
 
 DEPTH = 60
@@ -32,38 +34,10 @@ NODES = 200_000
 """How many values a file may have; what aliases repeat counts each time."""
 
 _LONGEST = 200
+_PROBLEMS = 100
 _MERGE = "tag:yaml.org,2002:merge"
 _PLAIN = {f"tag:yaml.org,2002:{name}" for name in ("int", "float", "bool", "null", "timestamp")}
 _CONTAINERS = {None, "!", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"}
-
-
-class Table(dict[Any, Any]):
-    """A mapping that knows where it and its keys stand."""
-
-    def __init__(self, place: Place) -> None:
-        super().__init__()
-        self.place = place
-        self.places: dict[Any, Place] = {}
-
-    def at(self, key: Any) -> Place:
-        """Return where a key stands, or the mapping if the key is not there."""
-        return self.places.get(key, self.place)
-
-
-class Rows(list[Any]):
-    """A list that knows where it and its items stand."""
-
-    def __init__(self, place: Place) -> None:
-        super().__init__()
-        self.place = place
-        self.places: list[Place] = []
-
-
-@dataclass(frozen=True)
-class Refused:
-    """Stands where a value could not be taken in."""
-
-    unreadable: Unreadable
 
 
 @dataclass
@@ -106,19 +80,6 @@ def read_json(path: str, data: bytes) -> Read:
         reason = one_line(f"this is no JSON: {problem}")[:_LONGEST]
         return Read(None, [Unreadable(Place(path, line), reason)], is_broken=True)
     return Read(_placed(value, start))
-
-
-def contains_refused(value: Any) -> Refused | None:
-    """Return what in a value could not be taken in, if anything could not."""
-    match value:
-        case Refused():
-            return value
-        case dict():
-            return next(filter(None, map(contains_refused, value.values())), None)
-        case list():
-            return next(filter(None, map(contains_refused, value)), None)
-        case _:
-            return None
 
 
 def _placed(value: Any, place: Place) -> Any:
@@ -186,7 +147,8 @@ class _Reader:
 
     def refuse(self, line: int, reason: str) -> Refused:
         problem = Unreadable(Place(self.path, line), one_line(reason)[:_LONGEST])
-        self.problems.append(problem)
+        if len(self.problems) < _PROBLEMS:
+            self.problems.append(problem)
         return Refused(problem)
 
     def _text(self, data: bytes) -> str:
@@ -206,6 +168,9 @@ class _Reader:
             raise _Stopped(
                 mark.line + 1 if mark else 1, f"this is no YAML: {problem.problem}"
             ) from None
+        except ReaderError as problem:
+            line = text.count("\n", 0, problem.position) + 1
+            raise _Stopped(line, "this is no YAML: it has a control character") from None
         except Exception as problem:  # noqa: BLE001  # the parser raises many kinds for odd bytes
             raise _Stopped(1, f"this is no YAML: {type(problem).__name__}") from None
 
@@ -236,6 +201,7 @@ class _Reader:
         if anchor in self.anchors:
             return self.anchors[anchor]
         if anchor in self.opened:
+            self.is_broken = True
             return self.refuse(line, f"the alias *{anchor} stands inside its own anchor"), 1
         raise _Stopped(line, f"no anchor &{anchor} stands before this alias")
 
@@ -253,7 +219,8 @@ class _Reader:
 
     def _constructed(self, tag: Any, event: Any, line: int) -> Any:
         if str(tag) in {"tag:yaml.org,2002:str", _MERGE}:
-            return str(event.value)
+            # The scanner marks with \a where it folded a line.
+            return event.value.replace("\a", "") if event.style == ">" else str(event.value)
         node = ScalarNode(
             tag, event.value, event.start_mark, event.end_mark, style=event.style,
             anchor=event.anchor,
@@ -261,7 +228,8 @@ class _Reader:
         try:
             return _plain(self.yaml.constructor.construct_object(node))
         except Exception as problem:  # noqa: BLE001  # impossible dates and numbers, in many kinds
-            raise _Stopped(line, f"{event.value!r} is no value: {type(problem).__name__}") from None
+            kind = str(tag).rpartition(":")[2]
+            raise _Stopped(line, f"this is no {kind}: {type(problem).__name__}") from None
 
     def _add(
         self, value: Any, size: int, line: int, anchor: str | None = None, *, is_merge: bool = False

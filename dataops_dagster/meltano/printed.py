@@ -7,7 +7,7 @@ from typing import Any
 
 from dataops_dagster.meltano.casting import as_json
 from dataops_dagster.meltano.model import Configuration, Shape
-from dataops_dagster.meltano.nesting import Unnestable, nest, without_dotted
+from dataops_dagster.meltano.nesting import nest, without_dotted
 
 
 class Part(str, Enum):
@@ -23,17 +23,17 @@ class Unprintable(ValueError):  # noqa: N818  # a word for the configuration, li
 
 def printed(configuration: Configuration, part: Part = Part.CONFIG) -> str:
     """Return the JSON that Meltano prints for one plug-in; raises Unprintable."""
-    of_part = configuration.extras_failure if part is Part.EXTRAS else ""
-    failure = configuration.failure or of_part
+    is_extras = part is Part.EXTRAS
+    failure = configuration.extras_failure if is_extras else configuration.failure
     if failure:
         raise Unprintable(failure)
     flat = {
         name: setting.value
         for name, setting in configuration.settings.items()
-        if name.startswith("_") is (part is Part.EXTRAS)
+        if name.startswith("_") is is_extras
     }
     try:
-        return as_json(flat if part is Part.EXTRAS else shaped(flat, configuration.shape), indent=2)
+        return as_json(flat if is_extras else shaped(flat, configuration.shape), indent=2)
     except (TypeError, ValueError, RecursionError) as problem:
         raise Unprintable(str(problem)) from None
 
@@ -50,6 +50,3 @@ def shaped(flat: dict[str, Any], shape: Shape) -> dict[str, Any]:
             nested = nest(given, unescape=False)
             without_dotted(nested)
             return nested
-
-
-__all__ = ["Part", "Unnestable", "Unprintable", "printed", "shaped"]

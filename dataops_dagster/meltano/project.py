@@ -5,21 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import zip_longest
 from typing import Any, TypeVar
 
 from dataops_dagster.meltano.definitions import TYPES, Malformed
 from dataops_dagster.meltano.entries import (
-    Base,
     Entry,
-    EnvironmentEntry,
     Key,
-    environment_entry,
     named,
     plugin_entries,
 )
+from dataops_dagster.meltano.environments import EnvironmentEntry, environment_entry
 from dataops_dagster.meltano.files import Files
 from dataops_dagster.meltano.including import Tree, Written, read_all
-from dataops_dagster.meltano.lineage import Parent, base_of, namespace_of, parents, variant_of
+from dataops_dagster.meltano.lineage import Parent, namespace_of, parents, variant_of
 from dataops_dagster.meltano.model import (
     Environment,
     Job,
@@ -28,8 +27,7 @@ from dataops_dagster.meltano.model import (
     Schedule,
     Unreadable,
 )
-from dataops_dagster.meltano.nesting import Unnestable
-from dataops_dagster.meltano.parsing import Rows, Table
+from dataops_dagster.meltano.values import Rows, Table
 
 _SECTIONS = frozenset(
     [
@@ -65,10 +63,10 @@ class Project:
     problems: tuple[Unreadable, ...] = ()
     failure: str = ""
     dead: tuple[Plugin | Environment, ...] = ()
-    settings: Table = field(default_factory=lambda: Table(Place("", 1)))
-    entries: Mapping[Key, Entry] = field(default_factory=dict)
-    parents: Mapping[Key, Parent] = field(default_factory=dict)
-    environment_entries: Mapping[str, EnvironmentEntry] = field(default_factory=dict)
+    settings: Table = field(default_factory=lambda: Table(Place("", 1)), repr=False)
+    entries: Mapping[Key, Entry] = field(default_factory=dict, repr=False)
+    parents: Mapping[Key, Parent] = field(default_factory=dict, repr=False)
+    environment_entries: Mapping[str, EnvironmentEntry] = field(default_factory=dict, repr=False)
 
     def plugin(self, type_: str, name: str) -> Plugin | None:
         """Return a plug-in, if the project has it."""
@@ -120,8 +118,8 @@ def _plugins(written: Written) -> Iterator[Entry]:
     if not isinstance(plugins, Table):
         written.fail(table.at("plugins"), "plugins are no mapping")
         return
-    for type_ in plugins:
-        if type_ not in TYPES:
+    for type_, rows in plugins.items():
+        if type_ not in TYPES and rows != []:
             written.fail(plugins.at(type_), f"{type_} is no type of plug-ins")
     for type_ in TYPES:
         rows = plugins.get(type_, Rows(plugins.place))
@@ -139,17 +137,16 @@ def _read(written: Written, rows: Any, place: Place, read: Callable[[Any], _T]) 
     if not isinstance(rows, list):
         written.fail(place, "this is no list")
         return
-    for number, row in enumerate(rows):
+    places = rows.places if isinstance(rows, Rows) else []
+    for row, at in zip_longest(rows, places, fillvalue=place):
         try:
             yield read(row)
-        except (Malformed, Unnestable) as problem:
-            known = getattr(problem, "place", None)
-            at = rows.places[number] if isinstance(rows, Rows) and rows.places else place
-            written.fail(known or at, str(problem))
+        except Malformed as problem:  # noqa: PERF203  # one wrong entry spoils no other
+            written.fail(problem.place or at, problem.reason)
 
 
 def _plugin(entry: Entry, parent: Parent) -> Plugin:
-    base = base_of(parent)
+    base = parent.base
     raw, below = entry.raw, base.raw if base else {}
 
     def either(key: str) -> Any:
@@ -237,6 +234,3 @@ def _text(value: Any) -> str | None:
 
 def _list(value: Any) -> Iterable[Any]:
     return value if isinstance(value, list) else ()
-
-
-__all__ = ["Base", "Project", "load"]

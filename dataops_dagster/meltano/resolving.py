@@ -9,20 +9,18 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from dataops_dagster.meltano.casting import Uncastable, finish
-from dataops_dagster.meltano.definitions import Definition, undeclared
-from dataops_dagster.meltano.entries import Base, Entry
-from dataops_dagster.meltano.expanding import Unexpandable, expand, names
-from dataops_dagster.meltano.level import Answer, Conflict, Env, Level, variable_name
-from dataops_dagster.meltano.lineage import Parent, namespace_of, variant_of
+from dataops_dagster.meltano.definitions import Definition
+from dataops_dagster.meltano.entries import Base
+from dataops_dagster.meltano.expanding import Unexpandable
+from dataops_dagster.meltano.level import Conflict, Level
+from dataops_dagster.meltano.levels import level_of
 from dataops_dagster.meltano.model import Configuration, Plugin, Setting, Shape
-from dataops_dagster.meltano.nesting import Unnestable, flatten
-from dataops_dagster.meltano.parsing import Table, contains_refused
+from dataops_dagster.meltano.nesting import Unnestable
 from dataops_dagster.meltano.project import Project
+from dataops_dagster.meltano.values import contains_refused
 from dataops_dagster.meltano.world import Secrets, World, world_of
 
-_NO_ANSWER = (Conflict, Uncastable, Unexpandable, Unnestable, RecursionError)
-_SETTINGS = 2000
-"""A plug-in with more settings than this is not resolved."""
+_NO_ANSWER = (Conflict, Uncastable, Unexpandable, Unnestable)
 
 
 def resolve(
@@ -64,7 +62,8 @@ def _resolved(
         world = world_of(project, environment, **given)
     except _NO_ANSWER as problem:
         for plugin in plugins:
-            yield Configuration(plugin, environment, {}, failure=project.failure or str(problem))
+            failure = project.failure or str(problem)
+            yield Configuration(plugin, environment, {}, failure, failure)
         return
     for plugin in plugins:
         yield _configuration(world, plugin, environment)
@@ -73,26 +72,38 @@ def _resolved(
 def _configuration(world: World, plugin: Plugin, environment: str | None) -> Configuration:
     entry = world.project.entries[plugin.type, plugin.name]
     parent = world.project.parents[entry.key]
-    failure = world.project.failure
-    settings: dict[str, Setting] = {}
-    extras_failure = ""
+    whole = world.project.failure
     try:
         if parent.base is None:
             raise Conflict(parent.failure)
-        level = _level(world, entry, parent)
-        settings = _settings(level, extras=False)
+        level = level_of(world, entry, parent)
     except _NO_ANSWER as problem:
-        return Configuration(plugin, environment, {}, failure or str(problem), str(problem))
+        failure = whole or str(problem)
+        return Configuration(plugin, environment, {}, failure, failure)
+    plain, failure = _settings(level, extras=False)
+    extras, extras_failure = _settings(level, extras=True)
+    return Configuration(
+        plugin,
+        environment,
+        plain | extras,
+        whole or failure,
+        whole or extras_failure,
+        _shape(parent.base),
+    )
+
+
+def _settings(level: Level, *, extras: bool) -> tuple[dict[str, Setting], str]:
+    """Return the extras or the others; or none, and why."""
     try:
-        settings |= _settings(level, extras=True)
+        wanted = [d for d in level.definitions if d.is_extra is extras]
+        for definition in wanted:
+            level.answer(definition)  # one that a later one of its name replaces may fail, too
+        last = {definition.name: definition for definition in wanted}
+        return {name: _setting(level, definition) for name, definition in last.items()}, ""
+    except RecursionError:
+        return {}, "its settings are nested too deeply"
     except _NO_ANSWER as problem:
-        extras_failure = str(problem)
-    shape = _shape(parent.base)
-    return Configuration(plugin, environment, settings, failure, extras_failure, shape)
-
-
-def _settings(level: Level, *, extras: bool) -> dict[str, Setting]:
-    return {d.name: _setting(level, d) for d in level.definitions if d.is_extra is extras}
+        return {}, str(problem)
 
 
 def _setting(level: Level, definition: Definition) -> Setting:
@@ -114,129 +125,10 @@ def _setting(level: Level, definition: Definition) -> Setting:
     )
 
 
-def _level(world: World, entry: Entry, parent: Parent) -> Level:
-    """Build the levels of a plug-in and all that it inherits from."""
-    chain = (entry, *parent.chain)
-    level: Level | None = None
-    base = parent.base
-    assert base
-    settings, extras = list(base.settings), list(base.extras)
-    prefixes = [base.name, base.namespace]
-    for position in reversed(range(len(chain))):
-        one, above = chain[position], Parent(chain[position + 1 :], base)
-        settings, extras = _definitions(one, settings, extras)
-        own = [one.name, namespace_of(one, above)]
-        prefixes = [*own, *prefixes, f"meltano_{_verb(one.type)}"]
-        level = _one_level(world, one, above, level, [*settings, *extras], own, prefixes)
-    assert level
-    return level
-
-
-def _one_level(
-    world: World,
-    entry: Entry,
-    above: Parent,
-    parent: Level | None,
-    definitions: list[Definition],
-    own: list[str],
-    prefixes: list[str],
-) -> Level:
-    written = None
-    if world.environment is not None:
-        found = world.environment.plugins.get((entry.type, entry.name))
-        empty = Table(entry.place)
-        written = _together(found.config, found.extras) if found else empty
-        definitions = [*definitions, *undeclared(definitions, written, entry.label)]
-    if len(definitions) > _SETTINGS:
-        raise Conflict(f"{entry.label} has more than {_SETTINGS} settings")
-    return Level(
-        label=entry.label,
-        definitions=definitions,
-        env=_env(world, entry, above, parent),
-        base=flatten(_together(entry.config, entry.extras)),
-        prefixes=tuple(dict.fromkeys(own)),
-        expansion=world.expansion,
-        environment=None if written is None else flatten(written),
-        written_prefixes=tuple(dict.fromkeys(prefixes)),
-        reads_env_aliases=entry.inherits is None,
-        parent=parent,
-    )
-
-
-def _definitions(
-    entry: Entry, settings: list[Definition], extras: list[Definition]
-) -> tuple[list[Definition], list[Definition]]:
-    """Return the settings and extras of an entry, from those of what it inherits from."""
-    new = {definition.name for definition in entry.settings}
-    kept = [definition for definition in settings if definition.name not in new]
-    kept += entry.settings
-    kept += undeclared(kept, _map(entry.config, "config", entry), entry.label)
-    return kept, [*extras, *undeclared(extras, entry.extras, entry.label)]
-
-
-def _together(config: Any, extras: Table) -> Table:
-    """Return a configuration and the extras beside it as one."""
-    table = Table(extras.place)
-    if config:
-        if not isinstance(config, Table):
-            raise Conflict("config is no mapping")
-        table.update(config)
-        table.places |= config.places
-    table.update(extras)
-    table.places |= extras.places
-    return table
-
-
-def _env(world: World, entry: Entry, above: Parent, parent: Level | None) -> Env:
-    """Return the variables of a plug-in, the weakest laid down first."""
-    env = parent.env.under(world.env) if parent else world.env
-    info = {
-        "name": entry.name, "namespace": namespace_of(entry, above),
-        "variant": variant_of(entry, above),
-    }  # fmt: skip
-    word = _word(entry.type)
-    env = env.over({variable_name("meltano", word, key): value for key, value in info.items()})
-    env = env.over(_map(entry.env, "env", entry), entry.env)
-    if world.environment is None:
-        return env
-    env = _environment_env(world, env)
-    found = world.environment.plugins.get((entry.type, entry.name))
-    return env.over(_map(found.env, "env", entry), found.env) if found else env
-
-
-def _environment_env(world: World, env: Env) -> Env:
-    """Lay the environment's own variables over others; they may name those."""
-    assert world.environment
-    raw = world.environment.env
-    if not isinstance(raw, dict):
-        raise Conflict(f"env of the environment {world.environment.name} is no mapping")
-    if world.expansion.is_static:
-        found = {name: names(value) for name, value in raw.items()}
-        return env.over(raw, raw, {name: named for name, named in found.items() if named})
-    expanded = {k: expand(v, env.values, world.expansion.missing) for k, v in raw.items()}
-    return env.over(expanded, raw)
-
-
-def _map(value: Any, key: str, entry: Entry) -> Mapping[Any, Any]:
-    if value and not isinstance(value, dict):
-        raise Conflict(f"{key} of {entry.label} is no mapping")
-    return value or {}
-
-
-def _verb(type_: str) -> str:
-    """Return Meltano's word for what plug-ins of a type do, as it stands in variables."""
-    odd = {"transforms": "transform", "utilities": "utilize", "mappers": "map"}
-    return odd.get(type_, type_[:-3])
-
-
-def _word(type_: str) -> str:
-    return "utility" if type_ == "utilities" else type_[:-1]
-
-
 def _shape(base: Base) -> Shape:
     if base.type in {"extractors", "loaders", "mappers"}:
         return Shape.NESTED
     return Shape.TEXTS if (base.type, base.name) == ("orchestrators", "airflow") else Shape.FLAT
 
 
-__all__ = ["Answer", "Secrets", "resolve", "resolve_all"]
+__all__ = ["Secrets", "resolve", "resolve_all"]

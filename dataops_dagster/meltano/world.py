@@ -9,9 +9,10 @@ from typing import Any
 
 from dataops_dagster.meltano import builtin
 from dataops_dagster.meltano.casting import text
-from dataops_dagster.meltano.entries import EnvironmentEntry
+from dataops_dagster.meltano.env import Env, Expansion, variable_name
+from dataops_dagster.meltano.environments import EnvironmentEntry
 from dataops_dagster.meltano.expanding import Missing
-from dataops_dagster.meltano.level import Conflict, Env, Expansion, Level, variable_name
+from dataops_dagster.meltano.level import Conflict, Level
 from dataops_dagster.meltano.nesting import flatten
 from dataops_dagster.meltano.project import Project
 

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from dataops_dagster import process
-from dataops_dagster.meltano_cloud.exchange import Exchange
-from dataops_dagster.meltano_cloud.login import KeyLogin, TokenLogin, login_of
+from dataops_dagster.exchange import Exchange
+from dataops_dagster.meltano_cloud.login import KeyLogin, TokenLogin, asked, login_of
 from dataops_dagster.meltano_cloud.model import (
     CloudWorkspace,
     Job,
+    has_more,
     job_of,
     workspace_of,
     workspaces_of,
@@ -50,7 +51,7 @@ class Api:
             fresh = {w.id: w for w in listed if w.id not in found}
             found |= fresh
             # Known to repeat its only page: https://github.com/MeltanoLabs/tap-meltano-cloud/issues/1
-            if not fresh or "next" not in (data.get("_links") or {}):
+            if not fresh or not has_more(data):
                 break
         return list(found.values())
 
@@ -92,8 +93,8 @@ class Api:
     def _read(self, read: Callable[[Any], _T | None], data: Any, path: str) -> _T:
         found = read(data)
         if found is None:
-            problem = "its answer is not what the API's documentation says"
-            raise self._exchange("GET", path).error(None, problem)
+            request = asked("", f"{self.url}/{path}", {}, self.login)
+            raise request.error(None, "its answer is not what the API's documentation says")
         return found
 
     def _json(self, method: str, path: str, body: Any = None) -> Any:
@@ -101,5 +102,4 @@ class Api:
 
     def _exchange(self, method: str, path: str, accept: str = _JSON) -> Exchange:
         headers = {"Accept": accept, "Authorization": f"Bearer {self.login.token()}"}
-        secrets, refused = self.login.secrets, self.login.refused
-        return Exchange(method, f"{self.url}/{path}", headers, secrets, refused)
+        return asked(method, f"{self.url}/{path}", headers, self.login)

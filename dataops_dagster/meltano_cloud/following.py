@@ -11,8 +11,8 @@ from dataops_dagster.meltano_cloud.api import Api
 from dataops_dagster.meltano_cloud.model import FAILED, READY, CloudWorkspace, Job
 
 POLL_SECONDS = 2.0
-_LAST_READS = 100
-"""How often more of a log is asked for once its job has ended."""
+_LAST_READS_SECONDS = 30.0
+"""How long more of a log is asked for once its job has ended."""
 
 
 def follow(api: Api, job: Job, *, seconds: float, on_line: Callable[[str], None]) -> Job:
@@ -22,33 +22,38 @@ def follow(api: Api, job: Job, *, seconds: float, on_line: Callable[[str], None]
     """
     tail = _Tail(api, job.id, on_line)
     end = time.monotonic() + seconds
-    while job.outcome is None:
-        trouble = None
-        try:
-            job = api.job(job.id)
-        except ToolError as error:
-            if not error.retryable:
-                raise
-            trouble = error
-        left = end - time.monotonic()
-        if job.outcome is None and left <= 0:
-            if trouble:
-                raise trouble
+    while True:
+        job, trouble = _look(api, job)
+        if job.outcome is not None or time.monotonic() >= end:
             break
-        if job.outcome is None:
-            tail.read()
-            time.sleep(max(0.0, min(POLL_SECONDS, end - time.monotonic())))
+        tail.read()
+        _pause(end)
+    if trouble:
+        raise trouble
     tail.read_the_rest()
     return job
+
+
+def _look(api: Api, job: Job) -> tuple[Job, ToolError | None]:
+    try:
+        return api.job(job.id), None
+    except ToolError as error:
+        if error.retryable:
+            return job, error
+        raise
 
 
 def wait(api: Api, cloud: CloudWorkspace, *, seconds: float) -> CloudWorkspace:
     """Look at a workspace until it is ready, or failed, or `seconds` have passed."""
     end = time.monotonic() + seconds
     while cloud.status not in (READY, FAILED) and time.monotonic() < end:
-        time.sleep(max(0.0, min(POLL_SECONDS, end - time.monotonic())))
+        _pause(end)
         cloud = api.workspace(cloud.id)
     return cloud
+
+
+def _pause(end: float) -> None:
+    time.sleep(max(0.0, min(POLL_SECONDS, end - time.monotonic())))
 
 
 class _Tail:
@@ -66,7 +71,8 @@ class _Tail:
 
     def read_the_rest(self) -> None:
         """Hand on everything, also a last line that is not ended."""
-        for _ in range(_LAST_READS):
+        end = time.monotonic() + _LAST_READS_SECONDS
+        while time.monotonic() < end:
             whole, rest = self._split()
             lines = [*whole, rest] if rest else whole
             self._hand_on(lines)

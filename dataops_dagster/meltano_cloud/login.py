@@ -8,11 +8,12 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from dataops_dagster.errors import ConfigError
-from dataops_dagster.meltano_cloud.exchange import Exchange
+from dataops_dagster.exchange import Exchange
 from dataops_dagster.settings import MeltanoCloudStep
 
 _SECRET = re.compile(r"[!-~]+")
@@ -76,9 +77,7 @@ class KeyLogin:
         return token
 
     def _get(self, secret: str) -> tuple[str, float]:
-        exchange = Exchange(
-            "POST", f"{self.identity_url}/oauth/token", {}, self.secrets, self.refused
-        )
+        exchange = asked("POST", f"{self.identity_url}/oauth/token", {}, self)
         answer: Any = exchange.json(
             {
                 "client_id": _required(self.id_variable),
@@ -118,3 +117,18 @@ def _required(variable: str) -> str:
         "set it to a token, or a part of an API key, where Dagster's processes, or this command,"
         " are started",
     )
+
+
+def asked(
+    method: str, url: str, headers: Mapping[str, str], login: TokenLogin | KeyLogin
+) -> Exchange:
+    """Return a request to Meltano Cloud, whose errors hold nothing of a login.
+
+    Source: <https://docs.meltano.com/reference/cloud/api/errors>.
+    """
+    hints = {
+        300: "write the URL that it sends to as url, if it is Meltano Cloud's",
+        401: login.refused,
+        403: "ask for the role of an owner or administrator of the workspace",
+    }
+    return Exchange(method, url, headers, login.secrets, "Meltano Cloud", hints, "message")

@@ -80,6 +80,12 @@ def workspaces_of(data: Any) -> Iterator[CloudWorkspace] | None:
     return (found for item in items if (found := workspace_of(item)))
 
 
+def has_more(data: Any) -> bool:
+    """Say whether a collection goes on. Source: <https://docs.meltano.com/reference/cloud/api/links>."""
+    links = data.get("_links") if isinstance(data, dict) else None
+    return isinstance(links, dict) and "next" in links
+
+
 def job_of(data: Any) -> Job | None:
     """Read a job; None for what is none."""
     id_, status = _id(data), _text(data, "status")

@@ -22,7 +22,7 @@ _UNUSED_SECONDS = 30 * 24 * 3600.0
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 
 
-def link(
+def lead_to(
     needs: Iterable[Need], *, shared: Path, system: Path, paths: Collection[str], meltano: str
 ) -> dict[Path, Need]:
     """Make `system`, Meltano's folder of one run, lead to the installations; returns these.
@@ -34,9 +34,11 @@ def link(
     for need in needs:
         place = system / need.type / need.folder
         if need.is_shared(paths):
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.symlink_to(shared / need.key(meltano))
-        places[place.resolve()] = need
+            # The folder counts too: an installation that was moved does not work.
+            link, place = place, shared / need.key(meltano, str(shared))
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(place)
+        places[place] = need
     return places
 
 

@@ -41,27 +41,40 @@ def deploy(
     on_line: Callable[[str], None],
     commit: str | None = None,
 ) -> Result:
-    """Deploy a workspace's head, and follow the job; at the deadline it is stopped.
+    """Deploy a workspace's head, and follow the job; it is stopped at the deadline, and with us.
 
     That the head is `commit` is believed unless the job says otherwise.
     """
     job = api.deploy(cloud.id)
     on_line(f"Meltano Cloud deploys “{cloud.name}”: job {job.id}")
     log = Log(on_line)
-    job = follow(api, job, seconds=deadline.total_seconds(), on_line=log.add)
+    job = _follow(api, job, deadline, log.add)
     log.close()
-    if job.outcome is None:
-        outcome, ending = Outcome.FAILED, f"{_stop(api, job)} at its deadline of {deadline}"
-    elif job.outcome is Outcome.PASSED and commit and job.commit not in (None, commit):
-        # Somebody pushed meanwhile, past the gate.
-        outcome, ending = Outcome.ERRORED, f"says that it deployed {job.commit} instead"
-    else:
-        code = "" if job.exit_code is None else f", exit code {job.exit_code}"
-        outcome, ending = job.outcome, f"ended as {job.status}{code}"
-    said = f"job {job.id} {ending}"
+    outcome, ending = _judge(api, job, deadline, commit)
+    detail = f"job {job.id} {ending}"
     if outcome is not Outcome.PASSED and log.last:
-        said = f"{said}: {' / '.join(log.last)}"
-    return Result(outcome, f"Meltano Cloud: deploy {cloud.id}", said)
+        detail = f"{detail}: {' / '.join(log.last)}"
+    return Result(outcome, f"Meltano Cloud: deploy {cloud.id}", detail)
+
+
+def _follow(api: Api, job: Job, deadline: timedelta, on_line: Callable[[str], None]) -> Job:
+    try:
+        return follow(api, job, seconds=deadline.total_seconds(), on_line=on_line)
+    except BaseException as error:
+        if not isinstance(error, Exception):  # somebody cancels us, as by Ctrl-C
+            _stop(api, job)
+        raise
+
+
+def _judge(api: Api, job: Job, deadline: timedelta, commit: str | None) -> tuple[Outcome, str]:
+    """Say what a job means for the deployment, and how it ended, in words."""
+    if job.outcome is None:
+        return Outcome.FAILED, f"{_stop(api, job)} at its deadline of {deadline}"
+    if job.outcome is Outcome.PASSED and commit and job.commit not in (None, commit):
+        # Somebody pushed meanwhile, past the gate.
+        return Outcome.ERRORED, f"says that it deployed {job.commit} instead"
+    code = "" if job.exit_code is None else f", exit code {job.exit_code}"
+    return job.outcome, f"ended as {job.status}{code}"
 
 
 def _stop(api: Api, job: Job) -> str:

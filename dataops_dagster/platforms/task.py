@@ -127,7 +127,8 @@ def run_program(
             **extra,
         },
     )
-    secrets = [*secrets_of(step), *hidden]
+    seen = variables_of(step)
+    secrets = [*(seen[name] for name in seen if name not in _PUBLIC), *hidden]
     log = Log(on_line)
 
     def note(line: str) -> None:
@@ -159,9 +160,9 @@ def run_program(
     return Result(outcome, ran, detail, seconds=time.monotonic() - begin)
 
 
-def secrets_of(step: CommandStep | MeltanoStep) -> list[str]:
-    """Return the values of variables that nobody may read."""
-    return [os.environ[n] for n in step.variables if n not in _PUBLIC and n in os.environ]
+def variables_of(step: CommandStep | MeltanoStep) -> dict[str, str]:
+    """Return the variables of ours that a step's program sees, as far as they are set."""
+    return {name: os.environ[name] for name in step.variables if name in os.environ}
 
 
 class Log:

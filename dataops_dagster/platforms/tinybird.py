@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import time
 from collections.abc import Callable
 
 from dataops_dagster.errors import ConfigError
@@ -21,9 +23,10 @@ def execute(step: TinybirdStep, task: Task, on_line: Callable[[str], None]) -> R
     log = Log(on_line)
     wanted = order(step, task, log.add)
     is_run = task.purpose is Purpose.RUN
+    begin = time.monotonic()
     result = _test(step, wanted) if is_run else _deploy(wanted)
     log.close()
-    return result
+    return dataclasses.replace(result, seconds=time.monotonic() - begin)
 
 
 def order(step: TinybirdStep, task: Task, on_line: Callable[[str], None]) -> Order:
@@ -41,6 +44,7 @@ def order(step: TinybirdStep, task: Task, on_line: Callable[[str], None]) -> Ord
         seconds=step.deadline.total_seconds(),
         on_line=on_line,
         variables=step.variables,
+        is_gated=workspace.gate is not None,
         is_production=task.settings.is_production(workspace),
         approved=task.approved,
     )

@@ -7,6 +7,7 @@ does, and what the API says.
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import time
@@ -81,8 +82,9 @@ class Ended:
 class Tb:
     """A `tb` and what all its calls share.
 
-    `environment` is added to an environment made from nothing; `secrets` are values of it that
-    never stand in arguments and are taken out of what is printed. `end` is in seconds of the
+    `environment` is added to an environment made from nothing, with the variables `allowed`;
+    `secrets` are values of it that never stand in arguments. They, and the values of what is
+    allowed, are taken out of what is printed. `end` is in seconds of the
     monotonic clock; `where` is the key of the configuration that names the executable.
     """
 
@@ -130,10 +132,15 @@ class Tb:
             deadline=max(1.0, self.end - time.monotonic()),
             stdin=stdin.encode(),
             on_line=note,
-            secrets=forms(self.secrets),
+            secrets=[*forms(self.secrets), *self._hidden()],
             gently=signal.SIGINT,  # at which Forward takes its deployment back; SIGTERM leaves it
         )
         return Ended(done.code, list(lines), done.timed_out)
+
+    def _hidden(self) -> list[str]:
+        """Return values of the user's own that may be secret: variables, and logins to proxies."""
+        given = [os.environ.get(name, "") for name in self.allowed]
+        return given + [url for name in _PROXIES if "@" in (url := os.environ.get(name, ""))]
 
     def check_version(self) -> str:
         """Return the version; raises `ConfigError` for one that we do not know."""

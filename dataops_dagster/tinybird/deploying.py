@@ -84,7 +84,13 @@ def _planned(site: Site) -> Planned | Refusal:
 def _refusal(site: Site, plan: DeploymentPlan, there: set[str]) -> Refusal | None:
     order = site.order
     return (
-        guard.foreign(there, site.project.names, plan, target=order.target, approved=order.approved)
+        guard.foreign(
+            there,
+            site.project.names,
+            plan,
+            target=order.target if order.is_gated else "",
+            approved=order.approved,
+        )
         or guard.unsafe(
             order.settings,
             plan,

@@ -8,6 +8,7 @@ from collections.abc import Collection
 
 from dataops_dagster.errors import ToolError
 from dataops_dagster.tinybird import plan as planning
+from dataops_dagster.tinybird.command import Ended
 from dataops_dagster.tinybird.journal import Entry
 from dataops_dagster.tinybird.model import Deployment, DeploymentPlan, Operation, Refusal, Resource
 from dataops_dagster.tinybird.site import Site
@@ -18,14 +19,23 @@ _JSON = ("--cloud", "--max-depth=20", "--output=json", "deploy")
 
 
 def check(site: Site, there: Collection[Resource]) -> list[Operation] | Refusal:
-    """Ask the server what deploying would do to what is there; writes nothing."""
+    """Ask the server what deploying would do to what is there; writes nothing.
+
+    Raises `ToolError` when it gives no answer.
+    """
     # With this flag deletions are told, not refused: whether they may happen is ours to say.
     done = site.tb.ask(*_JSON, "--check", "--allow-destructive-operations")
     told = done.document()
     if done.passed:
         return planning.announced(told, (*there, *site.project.resources))
-    errors = _errors(told) or done.told
+    if not (errors := _errors(told)):
+        raise _unanswered("tb deploy --check", done)
     return Refusal(f"the check says no: {errors}", "mend the data project in its repository")
+
+
+def _unanswered(command: str, done: Ended) -> ToolError:
+    """Return the error of a call without an answer: nobody said no, so nothing is rolled back."""
+    return ToolError(command, done.code, done.told, retryable=True)
 
 
 def _errors(told: object) -> str:
@@ -74,7 +84,10 @@ def _in_the_way(found: Deployment) -> ToolError:
 
 
 def deploy(site: Site, plan: DeploymentPlan) -> str | Refusal:
-    """Deploy as planned; returns what went live. Until then what was live stays so."""
+    """Deploy as planned; returns what went live. Until then what was live stays so.
+
+    Raises `ToolError` when it was not taken, though the check was passed just before.
+    """
     before = site.journal.read()
     begun = dataclasses.replace(before, begun=site.order.commit, deployment="")
     site.journal.write(begun)
@@ -85,8 +98,7 @@ def deploy(site: Site, plan: DeploymentPlan) -> str | Refusal:
         # What failed at once left nothing; one that was submitted all the same, the next heal finds.
         if not done.timed_out:
             site.journal.write(before)
-        errors = _errors(told) or done.told
-        return Refusal(f"the deployment was not taken: {errors}", "mend the data project")
+        raise _unanswered("tb deploy", done)
     # There was none before ours: heal saw to it.
     submitted = _not_live(site)
     id_ = str(told.get("id") or (submitted.id if submitted else ""))
@@ -145,8 +157,9 @@ def _follow(site: Site, id_: str) -> str | Refusal:
 
 
 def _wait_for_the_old(site: Site) -> None:
-    """Wait until the deployment before is gone: it would stand in the way of the next."""
-    while site.left > 0 and any(not d.live for d in site.client.deployments()):
+    """Wait until the deployment before is gone, but not for ever: the next one waits again."""
+    end = time.monotonic() + min(site.left, _DISCARD_SECONDS)
+    while time.monotonic() < end and any(not d.live for d in site.client.deployments()):
         time.sleep(POLL_SECONDS)
 
 

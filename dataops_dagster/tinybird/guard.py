@@ -89,15 +89,16 @@ def foreign(
     """Refuse a workspace that mostly holds what the data project does not define: it is another's.
 
     An approval of the plan lets it through, as for a project that renames most of what it has.
+    `target` is whom it would be given for, empty where nobody can approve.
     """
     unknown = mostly_unknown(there, project)
     if plan.digest in approved or not unknown:
         return None
     return Refusal(
         unknown,
-        "a workspace holds one data project: name another workspace; if this is the right one,"
-        f" approve its plan: dataops approve {target} --plan {plan.digest}",
-        plan.digest,
+        "a workspace holds one data project: name another one"
+        + (f"; or dataops approve {target} --plan {plan.digest}" if target else ""),
+        plan.digest if target else "",
     )
 
 

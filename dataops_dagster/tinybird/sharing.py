@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataops_dagster.errors import ToolError
-from dataops_dagster.settings_tinybird import Share
+from dataops_dagster.settings_tinybird import Dialect, Share
 from dataops_dagster.tinybird import client as api
 from dataops_dagster.tinybird.client import Account
 from dataops_dagster.tinybird.model import Refusal
@@ -25,7 +25,11 @@ def missing(site: Site) -> Refusal | None:
 
 
 def share(site: Site) -> Refusal | None:
-    """See that everything declared is shared, sharing it where there is a user token."""
+    """See that everything declared is shared; in Classic, share it where there is a user token.
+
+    In Forward the data project says it, by SHARED_WITH: the next deployment would take back what
+    anybody else shared.
+    """
     shares, settings = site.order.settings.shares, site.order.settings
     if not shares:
         return None
@@ -34,7 +38,9 @@ def share(site: Site) -> Refusal | None:
     problems = [problem for each in shares if (problem := _one(site, each, account, known))]
     if not problems:
         return None
-    hint = f"share by hand, or set {site.order.where}.user_token_variable to whoever may"
+    by_hand = f"share it, or name in {site.order.where}.user_token_variable the token of who may"
+    in_file = "write SHARED_WITH and the workspace's name into the data source's file"
+    hint = in_file if settings.dialect is Dialect.FORWARD else by_hand
     return Refusal("deployed, but " + "; ".join(problems), hint)
 
 
@@ -47,8 +53,8 @@ def _one(site: Site, wanted: Share, account: Account | None, known: dict[str, st
         return ""
     if not id_:
         return f"{told}: it is not there"
-    if account is None or not other:
-        return f"{told}: the user token sees no such workspace" if account else told
+    if account is None or not other or account.dialect is Dialect.FORWARD:
+        return f"{told}: the user token sees no such workspace" if account and not other else told
     try:
         account.share(id_, origin=site.identity.id, to=other)
     except ToolError as error:

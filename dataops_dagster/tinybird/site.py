@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -22,9 +21,9 @@ class Order:
     """What is wanted: one commit's data project in one workspace.
 
     `target` is the workspace's name with us, `folder` is private and holds `files`; `seconds` is
-    what all of it may take. `approved` are the digests of plans that people approved. `place` is
-    where it is to happen if not where the token of the settings leads: a branch, or a workspace that
-    was just made.
+    what all of it may take. Behind a gate alone people can approve; `approved` are the digests of
+    plans that people approved. `place` is where it is to happen if not where the token of the
+    settings leads: a branch, or a workspace that was just made.
     """
 
     settings: Tinybird
@@ -35,6 +34,7 @@ class Order:
     seconds: float
     on_line: Callable[[str], None]
     variables: tuple[str, ...] = ()
+    is_gated: bool = False
     is_production: bool = False
     approved: frozenset[str] = frozenset()
     place: Listed | None = None
@@ -109,6 +109,8 @@ def make_tb(
     order: Order, folder: Path, end: float, environment: dict[str, str], *, with_token: bool
 ) -> Tb:
     """Return the tb of an order; the workspace's token is in its environment only if asked for."""
+    for name in order.variables:
+        secret(name, f"workspaces.{order.target}.deploy.variables")  # else tb would miss it later
     where = f"{order.where}.token_variable"
     tokens = {}
     if with_token:
@@ -127,5 +129,5 @@ def make_tb(
         on_line=order.on_line,
         environment={**environment, **tokens},
         secrets=tuple(tokens.values()),
-        allowed=tuple(name for name in order.variables if name in os.environ),
+        allowed=order.variables,
     )

@@ -5,12 +5,18 @@ Reads only.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from dataops_dagster.errors import ConfigError
+from dataops_dagster.model import Operation
 from dataops_dagster.settings_tinybird import Dialect, Tinybird
 from dataops_dagster.tinybird import guard
 from dataops_dagster.tinybird.client import Client
 from dataops_dagster.tinybird.journal import Entry, Journal
+from dataops_dagster.tinybird.model import Verb
+
+_NAMED = 10
 
 
 @dataclass(frozen=True)
@@ -24,12 +30,16 @@ class Standing:
 
 
 def look(settings: Tinybird, where: str) -> Standing:
-    """Ask Tinybird where a workspace stands; raises `DataOpsError` when nobody can say."""
+    """Ask Tinybird where a workspace stands.
+
+    Raises `ConfigError` for the token of another one, `ToolError` when nobody can say.
+    """
     client = Client.of(settings, where)
     found = client.identity()
     left = Journal.of(settings.host, found.id).read()
-    refusal = guard.wrong_workspace(settings, found, where)
-    problems = [str(refusal)] if refusal else []
+    if refusal := guard.wrong_workspace(settings, found, where):
+        raise ConfigError.at(where, refusal.reason, refusal.hint)
+    problems = list[str]()
     if settings.dialect is Dialect.CLASSIC:
         live = f"commit {found.commit[:12]}" if found.commit else ""
         problems += [f"INCONSISTENT: {_told(left)}; deploy again"] if left.begun else []
@@ -43,3 +53,17 @@ def look(settings: Tinybird, where: str) -> Standing:
 
 def _told(left: Entry) -> str:
     return f"the deployment of {left.begun[:12]} broke off half-way"
+
+
+def drift(commit: str, operations: Sequence[Operation], dialect: Dialect) -> str:
+    """Say what deploying the deployed commit again would do: nothing, where nobody changed it.
+
+    Of Classic only names are compared, as everything is pushed every time.
+    """
+    tells = {Verb.CREATE.value, Verb.DELETE.value}
+    tells |= {Verb.CHANGE.value} if dialect is Dialect.FORWARD else set()
+    named = [f"{o.verb} {o.kind} {o.name}" for o in operations if o.verb in tells]
+    if not named:
+        return ""
+    told = ", ".join(named[:_NAMED]) + (", …" if len(named) > _NAMED else "")
+    return f"drifted from {commit[:12]}; deploying it again would {told}"

@@ -21,9 +21,12 @@ def create(account: Account, request: Request, who: Who) -> Answer:
     main = _main(account, who)
     if len(account.branches(main)) >= account.branch_limit:
         raise Refused(400, f"The limit of {account.branch_limit} branches is reached")
-    branch = account.create(request.form.get("name", ""), main.dialect, main=main.id)
-    resources.apply(account, branch, main.resources)
+    name = request.form.get("name", "")
+    if not name.isidentifier():
+        raise Refused(400, f"'{name}' is no name of a branch: use letters, digits and _")
+    branch = account.create(name, main.dialect, main=main.id)
     branch.shared, branch.commit = dict(main.shared), main.commit
+    resources.apply(account, branch, main.resources)
     if branch.dialect is Dialect.FORWARD:
         branch.deployments[0].resources = dict(branch.resources)
     rows = request.form.get("data") == "last_partition"

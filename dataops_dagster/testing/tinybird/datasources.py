@@ -24,7 +24,7 @@ def show_all(account: Account, _request: Request, who: Who) -> Answer:
     found = [describe(account, workspace, d) for d in workspace.datasources.values()]
     for full, origin in workspace.shared.items():
         other = account.workspaces[origin]
-        told = describe(account, other, other.datasources[full.partition(".")[2]])
+        told = describe(account, other, other.datasource(full.partition(".")[2]))
         found.append({**told, "name": full, "shared_from": origin})
     return as_json({"datasources": found})
 
@@ -41,7 +41,7 @@ def show_file(account: Account, request: Request, who: Who) -> Answer:
     workspace, name = own(who), request.groups["name"]
     if name in workspace.shared:
         origin = account.workspaces[workspace.shared[name]]
-        found = origin.datasources[name.partition(".")[2]]
+        found = origin.datasource(name.partition(".")[2])
         return as_text(datafiles.write_datasource(replace(found, shared_with=(), tokens=())))
     return as_text(datafiles.write_datasource(workspace.datasource(name)))
 

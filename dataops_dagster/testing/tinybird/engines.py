@@ -17,7 +17,7 @@ _WRAPPED = re.compile(
 )
 _SIMPLE = re.compile(
     r"\s*select\s+(?P<what>\*|count\(\))(\s+(as\s+)?(?P<name>\w+))?\s+from\s+(?P<table>[\w.`]+)"
-    r"(\s+limit\s+(?P<limit>\d+))?\s*;?\s*",
+    r"(\s+limit\s+(?P<limit>\d+))?(\s+offset\s+(?P<offset>\d+))?\s*;?\s*",
     re.IGNORECASE,
 )
 
@@ -113,7 +113,8 @@ class Rows:
             raise Refused(400, f"Resource '{found['table']}' not found")
         if found["what"] != "*":
             return [{found["name"] or "count()": len(rows)}]
-        return rows[: int(found["limit"])] if found["limit"] else rows
+        rest = rows[int(found["offset"] or 0) :]
+        return rest[: int(found["limit"])] if found["limit"] else rest
 
     @staticmethod
     def _named(space: str, name: str) -> Table:

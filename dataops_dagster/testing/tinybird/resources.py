@@ -6,7 +6,7 @@ import uuid
 from contextlib import suppress
 
 from dataops_dagster.testing.tinybird import queries
-from dataops_dagster.testing.tinybird.account import Account, Workspace
+from dataops_dagster.testing.tinybird.account import Account, Token, Workspace, make_token
 from dataops_dagster.testing.tinybird.datafiles import Datasource, Pipe
 from dataops_dagster.testing.tinybird.exchange import Refused
 from dataops_dagster.testing.tinybird.projects import Resources
@@ -23,6 +23,8 @@ def apply(account: Account, workspace: Workspace, wanted: Resources) -> None:
     for resource in changed.values():  # a pipe reads and fills data sources
         if isinstance(resource, Pipe):
             put_pipe(account, workspace, resource, wanted)
+    for resource in changed.values():
+        grant(workspace, resource)
 
 
 def put_datasource(account: Account, workspace: Workspace, datasource: Datasource) -> None:
@@ -60,21 +62,33 @@ def remove(account: Account, workspace: Workspace, name: str) -> None:
     workspace.ids.pop(name, None)
     if isinstance(gone, Datasource):
         account.engine.drop(workspace.table(name))
-        for other in account.mains():
+        for other in account.workspaces.values():
             other.shared.pop(f"{workspace.name}.{name}", None)
     elif gone.type == "materialized":
         account.engine.unmaterialize(workspace.space, name)
 
 
 def share(account: Account, workspace: Workspace, datasource: Datasource) -> None:
-    """Let exactly the workspaces that the data source names read it; branches share nothing."""
+    """Let exactly the workspaces that the data source names read it, and their branches.
+
+    A branch shares nothing.
+    """
     if workspace.main:
         return
     full = f"{workspace.name}.{datasource.name}"
-    for other in account.mains():
+    for other in account.workspaces.values():
         other.shared.pop(full, None)
-        if other.name in datasource.shared_with:
+        if account.workspaces[other.main or other.id].name in datasource.shared_with:
             other.shared[full] = workspace.id
+
+
+def grant(workspace: Workspace, resource: Datasource | Pipe) -> None:
+    """Give the tokens that a datafile names their rights, and make those that are not there."""
+    kind = "PIPES" if isinstance(resource, Pipe) else "DATASOURCES"
+    for name, right in resource.tokens:
+        token = workspace.tokens.setdefault(name, Token(name, make_token(), []))
+        scope = {"type": f"{kind}:{right}", "resource": resource.name}
+        token.scopes += [scope] if scope not in token.scopes else []
 
 
 def check(account: Account, workspace: Workspace, pipe: Pipe, among: Resources) -> None:

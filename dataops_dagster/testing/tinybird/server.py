@@ -120,7 +120,8 @@ class StandIn:
     def serve(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Answer:
         """Answer one request, and remember it."""
         request = Request(method, target, {k.lower(): v for k, v in headers.items()}, body)
-        fault = self.faults.strike(method, request.path)
+        with self._lock:
+            fault = self.faults.strike(method, request.path)
         if fault and fault.seconds:
             self._closing.wait(fault.seconds)
             if self._closing.is_set():
@@ -178,6 +179,9 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     stand_in: StandIn
 
+    def handle_error(self, *_: object) -> None:
+        """Say nothing of a client that hung up, such as a command that was killed."""
+
 
 class _Handler(BaseHTTPRequestHandler):
     # A connection that stays open would outlive `down`.
@@ -188,7 +192,8 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing: the paths of both command lines hold tokens."""
 
     def _answer(self) -> None:
-        length = int(self.headers.get("Content-Length") or 0)
+        told_length = self.headers.get("Content-Length") or "0"
+        length = int(told_length) if told_length.isdecimal() else _LARGEST + 1
         if length > _LARGEST:
             answer = as_json(_TOO_LARGE, 413)
         else:

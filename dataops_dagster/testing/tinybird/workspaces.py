@@ -17,8 +17,9 @@ def show_current(account: Account, request: Request, who: Who) -> Answer:
         raise Refused(404, "This account has no workspace")
     if request.path.startswith("/v1") and who.workspace.dialect is Dialect.CLASSIC:
         raise Refused(403, "This is a Classic workspace: use /v0")
-    scope = "user" if who.right.value == "user" else "admin"
-    return as_json({**describe(account, who.workspace), "scope": scope})
+    # Whoever may not administrate the workspace does not learn the token that may.
+    own = {"scope": who.right.value, "token": request.token}
+    return as_json({**describe(account, who.workspace), **own})
 
 
 def show_all(account: Account, request: Request, who: Who) -> Answer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
@@ -15,7 +15,7 @@ from dataops_dagster.text import one_line
 
 REQUEST_SECONDS = 30.0
 ANSWER_LIMIT_BYTES = 32 * 1024 * 1024
-"""A list of workspaces holds each one's picture, of up to 700 kB."""
+"""More is no answer. In a list of workspaces Meltano Cloud sends each one's picture, of up to 700 kB."""
 
 _CHUNK = 65_536
 _SAID_CHARACTERS = 300
@@ -23,13 +23,19 @@ _SAID_CHARACTERS = 300
 
 @dataclass(frozen=True)
 class Exchange:
-    """What is asked; `secrets` are cut out of every error, `refused` is the hint of a 401."""
+    """What is asked; `secrets` are cut out of every error, which calls who is asked by `name`.
+
+    `hints` are those of statuses, 300 stands for every redirect. `told` is the key under which an
+    answer says what is wrong.
+    """
 
     method: str
     url: str
-    headers: Mapping[str, str]
-    secrets: Iterable[str]
-    refused: str
+    headers: Mapping[str, str] = field(repr=False)
+    secrets: Iterable[str] = field(repr=False)
+    name: str
+    hints: Mapping[int, str]
+    told: str
 
     def answer(self, body: bytes | None = None) -> bytes:
         """Ask until there is an answer; raises `ToolError` for any but a good one."""
@@ -44,8 +50,12 @@ class Exchange:
     def json(self, body: Any = None) -> Any:
         """Ask for JSON, with a body of JSON."""
         content = None if body is None else json.dumps(body).encode()
+        return self.read(self.answer(content))
+
+    def read(self, answer: bytes) -> Any:
+        """Read an answer that is JSON; raises `ToolError`."""
         try:
-            return json.loads(self.answer(content))
+            return json.loads(answer)
         except (ValueError, RecursionError):
             hint = "is url the one of the API?"
             raise self.error(None, "its answer is not JSON", hint=hint) from None
@@ -54,7 +64,7 @@ class Exchange:
         self, code: int | None, text: str, *, retryable: bool = False, hint: str = ""
     ) -> ToolError:
         """Return an error that names what was asked, and holds no secret."""
-        where = f"asking Meltano Cloud ({self.url})"
+        where = f"asking {self.name} ({self.url})"
         said = process.clean(text, self.secrets)
         return ToolError(where, code, said, retryable=retryable, hint=hint)
 
@@ -79,26 +89,23 @@ class Exchange:
         return bytes(answer)
 
     def _check(self, status: int, answer: bytes) -> None:
+        if status < HTTPStatus.MULTIPLE_CHOICES:
+            return
+        hint = self.hints.get(300 if status in REDIRECTS else status, "")
         if status in REDIRECTS:
-            hint = "write the URL that it sends to as url, if it is Meltano Cloud's"
-            elsewhere = "the server sends us elsewhere, and a token must not follow"
-            raise self.error(status, elsewhere, hint=hint)
-        if status == HTTPStatus.UNAUTHORIZED:
-            raise self.error(status, "the login is not valid", hint=self.refused)
-        if status == HTTPStatus.FORBIDDEN:
-            hint = "ask for the role of an owner or administrator of the workspace"
-            raise self.error(status, "the login may not do that", hint=hint)
-        if status >= HTTPStatus.BAD_REQUEST:
-            raise self.error(status, _said(answer), retryable=status in BROKEN)
+            said = "the server sends us elsewhere, and a token must not follow"
+        else:
+            said = ": ".join(filter(None, (_MEANINGS.get(status), _said(answer, self.told))))
+        raise self.error(status, said, retryable=status in BROKEN, hint=hint)
 
 
-def _said(answer: bytes) -> str:
-    """Return the message of an error's body.
+_MEANINGS = {401: "the login is not valid", 403: "the login may not do that"}
 
-    Source: <https://docs.meltano.com/reference/cloud/api/errors>.
-    """
+
+def _said(answer: bytes, key: str) -> str:
+    """Return what the body of an error says."""
     try:
-        message = json.loads(answer)["message"]
+        message = json.loads(answer)[key]
     except (ValueError, RecursionError, LookupError, TypeError):
         return ""
     return one_line(message)[:_SAID_CHARACTERS] if isinstance(message, str) else ""

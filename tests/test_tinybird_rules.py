@@ -1,0 +1,366 @@
+"""What is decided about Tinybird without asking anybody: plans, guards, files, settings."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from dataops_dagster import config
+from dataops_dagster.errors import ConfigError
+from dataops_dagster.gate.decisions import approved_deployments
+from dataops_dagster.model import Decision, DecisionKind
+from dataops_dagster.settings import Approvals
+from dataops_dagster.settings_tinybird import Tinybird
+from dataops_dagster.tinybird import guard, plan, resources
+from dataops_dagster.tinybird.command import Ended
+from dataops_dagster.tinybird.journal import Entry, Journal
+from dataops_dagster.tinybird.model import (
+    DeploymentPlan,
+    Identity,
+    Kind,
+    Operation,
+    Resource,
+    Verb,
+)
+from tests.conftest import NOW
+
+SETTINGS = Tinybird(
+    host="https://api.example.com", workspace="acme", token_variable="TB_TOKEN", workspace_id=None
+)
+WHERE = "workspaces.prod.tinybird"
+
+
+# --- plans ------------------------------------------------------------------------------------
+
+
+def made(*operations: Operation, tree: str = "t", workspace: str = "w") -> DeploymentPlan:
+    return plan.signed(DeploymentPlan(workspace, tree, operations), "https://api.example.com")
+
+
+DELETE = Operation(Verb.DELETE, Kind.ENDPOINT, "top")
+CREATE = Operation(Verb.CREATE, Kind.ENDPOINT, "low")
+SEED = Operation(Verb.SEED, Kind.DATASOURCE, "rides")
+
+
+def test_a_digest_names_the_workspace_the_tree_and_the_operations_in_any_order():
+    assert made(DELETE, CREATE).digest == made(CREATE, DELETE).digest
+    others = [made(DELETE), made(DELETE, CREATE, tree="u"), made(DELETE, CREATE, workspace="v")]
+    assert len({made(DELETE, CREATE).digest, *(other.digest for other in others)}) == 4
+
+
+def test_what_forward_announces_is_read_and_nothing_else():
+    told = {
+        "new_pipe_names": ["a"],
+        "changed_datasource_names": ["b", 3, "\x1b[31mc\nd"],
+        "deleted_data_connector_names": ["k"],
+        "disconnected_data_source_names": "no list",
+        "errors": [],
+    }
+    found = plan.announced(told, [Resource("a", Kind.ENDPOINT)])
+    assert [(o.verb.value, o.kind.value, o.name) for o in found] == [
+        ("create", "endpoint", "a"),
+        ("change", "datasource", "b"),
+        ("change", "datasource", "3"),
+        ("change", "datasource", "[31mc d"),
+        ("delete", "connection", "k"),
+    ]
+
+
+def test_classic_deletes_only_what_we_brought():
+    there = [Resource(name, Kind.PIPE) for name in ("kept", "dropped", "by_hand")]
+    project = [Resource("kept", Kind.PIPE), Resource("new", Kind.PIPE)]
+    operations, unknown = plan.compared(project, there, deployed=("kept", "dropped"))
+    assert [(o.verb.value, o.name) for o in operations] == [
+        ("change", "kept"),
+        ("create", "new"),
+        ("delete", "dropped"),
+    ]
+    assert unknown == ("by_hand",)
+
+
+@pytest.mark.parametrize(
+    ("rows", "count"), [({}, 2), ({"a": 0, "b": 0}, 2), ({"a": 0, "b": 1}, 0), ({"b": 1}, 0)]
+)
+def test_fixtures_are_appended_to_all_or_none(rows, count):
+    assert len(plan.seeds([("a", "fixtures/a.csv"), ("b", "fixtures/b.csv")], rows)) == count
+
+
+# --- guards -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("found", "pinned", "told"),
+    [
+        (Identity("1", "acme"), None, ""),
+        (Identity("1", "acme"), "1", ""),
+        (Identity("1", "other"), None, "belongs to workspace other"),
+        (Identity("2", "acme"), "1", "1 is pinned"),
+        (Identity("2", "acme", is_branch=True), None, "belongs to a branch"),
+    ],
+)
+def test_a_token_must_belong_to_the_configured_workspace(found, pinned, told):
+    settings = SETTINGS.model_copy(update={"workspace_id": pinned})
+    refusal = guard.wrong_workspace(settings, found, WHERE)
+    assert told in str(refusal) if told else refusal is None
+
+
+@pytest.mark.parametrize(
+    ("there", "is_refused"),
+    [
+        ((), False),
+        (("a", "b"), False),
+        (("a", "x"), False),
+        (("a", "x", "y"), True),
+        (("x",), True),
+    ],
+)
+def test_a_workspace_that_mostly_holds_something_else_is_refused(there, is_refused):
+    planned = made(DELETE)
+    more = {"target": "prod", "approved": ()}
+    refusal = guard.foreign(there, {"a", "b", "c"}, planned, **more)
+    assert bool(refusal) is is_refused
+    more["approved"] = (planned.digest,)
+    assert guard.foreign(there, {"a", "b", "c"}, planned, **more) is None
+
+
+@pytest.mark.parametrize("is_production", [False, True])
+@pytest.mark.parametrize(
+    ("destructive", "operation", "staging", "production"),
+    [
+        ("refuse", CREATE, "", ""),
+        ("refuse", DELETE, "set", "set"),
+        ("approve", DELETE, "approve", "approve"),
+        ("allowed", DELETE, "", ""),
+        ("refuse", SEED, "", "approve"),
+    ],
+)
+def test_what_deletes_or_fills_production_needs_a_yes(
+    destructive, operation, staging, production, is_production
+):
+    settings = Tinybird.model_validate({**SETTINGS.model_dump(), "destructive": destructive})
+    planned = made(operation)
+    more = {"where": WHERE, "target": "prod", "is_production": is_production}
+    refusal = guard.unsafe(settings, planned, approved=(), **more)
+    wanted = production if is_production else staging
+    assert bool(refusal) is bool(wanted)
+    assert wanted in (refusal.hint if refusal else "")
+    approved = guard.unsafe(settings, planned, approved=(planned.digest,), **more)
+    assert bool(approved) is (wanted == "set")
+
+
+def test_an_approval_counts_for_its_plan_and_quorum_and_no_longer():
+    def said(by: str, digest: str, id_: str) -> Decision:
+        return Decision(id_, DecisionKind.APPROVE, "prod", by, "", NOW, plan=digest)
+
+    decided = [
+        said("ada", "sha256:1", "a"),
+        said("bo", "sha256:1", "b"),
+        said("ada", "sha256:2", "c"),
+    ]
+    both = approved_deployments(decided, Approvals(), now=NOW)
+    assert both == {"sha256:1", "sha256:2"}
+    assert approved_deployments(decided, Approvals(quorum=2), now=NOW) == {"sha256:1"}
+    assert not approved_deployments(decided, Approvals(), now=NOW + Approvals().expires)
+    lifted = [*decided, dataclasses.replace(decided[0], id="d", kind=DecisionKind.LIFT, lifts="c")]
+    assert approved_deployments(lifted, Approvals(), now=NOW) == {"sha256:1"}
+
+
+# --- files ------------------------------------------------------------------------------------
+
+
+def write(folder: Path, *paths: str, text: str = "") -> None:
+    for path in paths:
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    folder = tmp_path / "files"
+    write(folder, "datasources/rides.datasource", "fixtures/rides.csv", "README.md")
+    write(folder, "endpoints/top.pipe", text="NODE a\nSQL >\n    SELECT 1\nTYPE endpoint\n")
+    write(folder, "pipes/count.pipe", text="NODE a\nTYPE materialized\nDATASOURCE rides\n")
+    return folder
+
+
+def prepare(files: Path, **more: object) -> resources.DataProject:
+    settings = Tinybird.model_validate({**SETTINGS.model_dump(), **more})
+    return resources.prepare(files, settings, into=files.parent / "copy", where=WHERE)
+
+
+def test_a_data_project_is_known_by_its_file_names(files):
+    found = prepare(files)
+    assert {(r.name, r.kind.value) for r in found.resources} == {
+        ("rides", "datasource"),
+        ("top", "endpoint"),
+        ("count", "materialization"),
+    }
+    assert found.fixtures == (("rides", "fixtures/rides.csv"),)
+
+
+def test_what_holds_tokens_or_leads_elsewhere_does_not_come_along(files):
+    write(
+        files,
+        ".tinyb",
+        ".env",
+        ".env.local",
+        ".hidden/x.pipe",
+        "pipes/.x.pipe",
+        "tinybird.json",
+        text="secret",
+    )
+    write(files, "tinybird.config.json", text='{"folder": "/etc"}')
+    copy = prepare(files).folder
+    held = {p.relative_to(copy).as_posix(): p.read_text() for p in copy.rglob("*") if p.is_file()}
+    assert set(held) == {
+        "tinybird.config.json",
+        "datasources/rides.datasource",
+        "fixtures/rides.csv",
+        "endpoints/top.pipe",
+        "pipes/count.pipe",
+    }
+    assert held["tinybird.config.json"] == "{}\n"
+
+
+@pytest.mark.parametrize("name", ["tinybird.config.py", "deep/tinybird.config.mjs"])
+def test_code_that_tb_would_run_is_refused(files, name):
+    write(files, name, text="print()")
+    with pytest.raises(ConfigError, match="is code that tb would run with the token"):
+        prepare(files)
+
+
+def test_a_link_to_somebodys_file_is_refused(files, tmp_path):
+    (tmp_path / "private.datasource").write_text("private")
+    (files / "datasources" / "x.datasource").symlink_to(tmp_path / "private.datasource")
+    with pytest.raises(ConfigError, match=r"x\.datasource is a symbolic link"):
+        prepare(files)
+
+
+@pytest.mark.parametrize("path", ["nowhere", "out"])
+def test_a_folder_that_is_not_there_or_leads_out_is_told(files, tmp_path, path):
+    (files / "out").symlink_to(tmp_path)
+    with pytest.raises(ConfigError, match=f"the commit has no folder {path}"):
+        prepare(files, path=path)
+
+
+def test_more_files_than_a_data_project_has_are_refused(files, monkeypatch):
+    monkeypatch.setattr(resources, "MOST_FILES", 3)
+    with pytest.raises(ConfigError, match="holds more than 3 files"):
+        prepare(files)
+
+
+def test_classic_names_a_version(files):
+    write(files, "pipes/old.pipe", text="VERSION 2\nNODE a\n")
+    assert "old__v2" in prepare(files, dialect="classic").names
+
+
+# --- what tb prints ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("lines", "found"),
+    [
+        (["warning", "{", '  "id": "7"', "}", "bye"], {"id": "7"}),
+        (["{", '  "error": "a long', "text", '"', "}"], {"error": "a long\ntext\n"}),
+        (["{", "  broken", "}"], {}),
+        (["[" * 100_000], {}),
+        (["{" * 100_000, "}"], {}),
+        ([], {}),
+    ],
+)
+def test_a_document_is_found_among_other_lines(lines, found):
+    assert Ended(0, lines, timed_out=False).document() == found
+
+
+# --- what is remembered -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"begun": "x"}', '{"begun":1,"names":3}'])
+def test_a_journal_that_cannot_be_read_is_empty(text):
+    journal = Journal.of("https://api.example.com", "1")
+    with journal.locked("a test"):
+        journal.write(Entry(begun="c", deployment="7", names=("a",)))
+    assert journal.read() == Entry(begun="c", deployment="7", names=("a",))
+    assert journal.path.stat().st_mode & 0o077 == 0
+    journal.path.write_text(text)
+    assert journal.read() == Entry()
+
+
+# --- settings ---------------------------------------------------------------------------------
+
+FILE = """\
+project: shop
+workspaces:
+  staging:
+    repository: https://git.example.com/staging.git
+    environment: staging
+    deploy: {platform: tinybird}
+    tinybird: {host: "https://api.example.com", workspace: staging_acme, token_variable: TB_STAGING}
+  prod:
+    repository: https://git.example.com/prod.git
+    environment: prod
+    upstream: staging
+    gate: {runs: 0}
+    deploy: {platform: tinybird}
+    tinybird: {host: "https://api.example.com", workspace: pro_acme, token_variable: TB_PROD}
+"""
+
+
+def load(tmp_path: Path, old: str = "", new: str = "") -> str:
+    """Load the file, changed; returns what is wrong with it."""
+    path = tmp_path / "dataops.yaml"
+    assert old in FILE
+    path.write_text(FILE.replace(old, new))
+    try:
+        config.load(path)
+    except ConfigError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("", "", ""),
+        ("pro_acme", "staging_acme", "is that of workspace staging"),
+        ("TB_PROD}", "TB_PROD, destructive: allowed}", "is too lenient for production"),
+        ("TB_PROD}", "TB_PROD, recreate: true, user_token_variable: U}", "production is never dropped"),
+        ("TB_STAGING}", "TB_STAGING, recreate: true}", "needs a user token"),
+        ("TB_STAGING}", "TB_STAGING, destructive: approve}", "nobody can approve where there is no gate"),
+        ("{runs: 0}\n    deploy: {platform: tinybird}\n    tinybird: {h",
+         "{runs: 0, approvals: {allowed_signers: s}}\n    deploy: {platform: tinybird}\n    tinybird: {destructive: approve, h",
+         "only promotions can be approved by signatures"),
+        ("TB_STAGING}", "p.eyJ1.abc}", "name an environment variable; never write the secret"),
+        ("TB_STAGING}", "TB_STAGING, path: ../x}", "write a folder below the repository's top"),
+        ("TB_STAGING}", "TB_STAGING, fixture: never}", "did you mean fixtures?"),
+        ('host: "https://api.example.com", workspace: s', "host: http://api.example.com, workspace: s",
+         "write https://HOST; http is for this machine only"),
+        ('host: "https://api.example.com", workspace: s', "host: http://127.0.0.1:7181, workspace: s", ""),
+        ('host: "https://api.example.com", workspace: s', "host: https://a:b@x.example, workspace: s",
+         "write https://HOST"),
+        ("deploy: {platform: tinybird}\n    tinybird: {h", "tinybird: {h", ""),
+        ("deploy: {platform: tinybird}", "deploy: {platform: tinybird, local: https://x}",
+         "write http://HOST:PORT"),
+        ('    tinybird: {host: "https://api.example.com", workspace: staging_acme, token_variable: TB_STAGING}\n',
+         "", "nobody says which workspace of Tinybird's it is for"),
+        ("workspaces:", "tinybird: {branches: {ttl: soon}}\nworkspaces:", "write a duration"),
+        ("workspaces:", "tinybird: {branches: {prefix: tmp_ci, ttl: 2h, max: 2}}\nworkspaces:", ""),
+    ],
+)  # fmt: skip
+def test_settings_that_would_do_harm_are_refused(tmp_path, old, new, told):
+    said = load(tmp_path, old, new)
+    assert told in said
+    assert bool(said) is bool(told)
+
+
+def test_two_projects_never_share_a_workspace_at_tinybird(tmp_path):
+    paths = []
+    for name in ("shop", "store"):
+        path = tmp_path / f"{name}.yaml"
+        text = FILE.replace("project: shop", f"project: {name}")
+        path.write_text(text.replace("git.example.com/", f"git.example.com/{name}/"))
+        paths.append(path)
+    with pytest.raises(ConfigError, match="project shop already deploys to staging_acme"):
+        config.load_all(paths)
