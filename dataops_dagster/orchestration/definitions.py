@@ -24,6 +24,7 @@ from dataops_dagster.orchestration.requests import PROMOTION
 from dataops_dagster.orchestration.schedules import schedules
 from dataops_dagster.orchestration.sensors import gates_sensor, heads_sensor
 from dataops_dagster.orchestration.streams import stream_specs
+from dataops_dagster.orchestration.trials import branches_sensor, trial_job, trial_workspaces
 from dataops_dagster.settings import Project
 
 UnresolvedJob: TypeAlias = Any  # what define_asset_job returns has no public name
@@ -78,6 +79,9 @@ def definitions_of(project: Project) -> dg.Definitions:
         )
     if targets:
         jobs += [decide_job(project), rollback_job(project)]
+    is_at_tinybird = bool(trial_workspaces(project))
+    trials = [trial_job(project)] if is_at_tinybird else []
+    reapers = [branches_sensor(project)] if is_at_tinybird else []
     return dg.Definitions(
         assets=[
             source_assets(project),
@@ -87,8 +91,8 @@ def definitions_of(project: Project) -> dg.Definitions:
             *stream_specs(project),
         ],
         asset_checks=[*checks, *gate_checks(project)],
-        jobs=jobs,
-        sensors=[heads_sensor(project), gates_sensor(project, jobs)],
+        jobs=[*jobs, *trials],
+        sensors=[heads_sensor(project), gates_sensor(project, jobs), *reapers],
         schedules=schedules(project),
         resources={IO_MANAGER_KEY: _IO_MANAGER},
     )
