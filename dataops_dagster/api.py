@@ -32,6 +32,10 @@ class Api:
         """Ask for a value; raises `ToolError`, whose `code` is the answer's status."""
         return self._ask("GET", path, query)
 
+    def text(self, path: str, query: Mapping[str, str] | None = None) -> bytes:
+        """Ask for what is no JSON; raises `ToolError`, also for an answer that is too large."""
+        return self._asked("GET", path, query, None)[1]
+
     def find(self, path: str, query: Mapping[str, str] | None = None) -> Any | None:
         """Ask for a value; None when there is none."""
         try:
@@ -71,6 +75,16 @@ class Api:
         query: Mapping[str, str] | None,
         form: Mapping[str, str] | None = None,
     ) -> Any:
+        asked, answer = self._asked(method, path, query, form)
+        return asked.read(answer) if answer.strip() else None
+
+    def _asked(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None,
+        form: Mapping[str, str] | None,
+    ) -> tuple[Exchange, bytes]:
         url = f"{self.url}{path}" + (f"?{urlencode(query)}" if query else "")
         headers = {"Authorization": f"Bearer {self.token}", "Accept": "application/json"}
         if form is not None:
@@ -78,5 +92,4 @@ class Api:
         check = f"check {self.where}"
         hints = {401: check, 403: check}
         asked = Exchange(method, url, headers, [self.token], self.name, hints, "error")
-        answer = asked.answer(None if form is None else urlencode(form).encode())
-        return asked.read(answer) if answer.strip() else None
+        return asked, asked.answer(None if form is None else urlencode(form).encode())

@@ -162,6 +162,10 @@ class Branches(Settings):
         default="24h", validate_default=True, description="after this one that was left is removed"
     )
     max: int = Field(default=3, ge=1, le=20, description="how many there may be at a time")
+    last_partition: bool = Field(
+        default=False,
+        description="begin with the rows of the workspace's last partitions, not with the fixtures",
+    )
 
 
 class TinybirdProject(Settings):

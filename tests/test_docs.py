@@ -26,7 +26,7 @@ from dataops_dagster.errors import ConfigError
 from dataops_dagster.gate import lint
 from dataops_dagster.meltano import lint as meltano_lint
 from dataops_dagster.model import Decision, DecisionKind
-from dataops_dagster.orchestration import assets, checks, decisions, ops
+from dataops_dagster.orchestration import assets, checks, decisions, ops, trials
 from dataops_dagster.settings import Workspace
 from dataops_dagster.testing.tinybird import StandIn
 from tests import repositories, tinybird
@@ -420,6 +420,7 @@ def test_every_field_of_a_run_configuration_is_explained():
         assets.DeployConfig,
         decisions.DecideConfig,
         decisions.RollbackConfig,
+        trials.TrialConfig,
     ):
         assert set(fields.model_fields) <= told
 

@@ -10,7 +10,17 @@ from pathlib import Path
 import click
 
 from dataops_dagster import __version__, config
-from dataops_dagster.cli import act, configuration, look, meltano_cloud, tinybird, tour
+from dataops_dagster.cli import (
+    act,
+    configuration,
+    look,
+    meltano_cloud,
+    tinybird,
+    tinybird_act,
+    tinybird_migration,
+    tinybird_trial,
+    tour,
+)
 from dataops_dagster.cli.session import Command, Session
 
 
@@ -51,3 +61,14 @@ for command in (
     tour.demo,
 ):
     main.add_command(command)
+
+for command in (
+    tinybird_trial.ci,
+    tinybird_act.workspaces,
+    tinybird_act.create,
+    tinybird_act.token,
+    tinybird_act.deploy,
+    tinybird_act.recreate,
+    tinybird_migration.migrate_prefixes,
+):
+    tinybird.tinybird.add_command(command)

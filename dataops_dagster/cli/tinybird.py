@@ -16,7 +16,7 @@ from dataops_dagster.model import Effects
 from dataops_dagster.plan import as_data
 from dataops_dagster.platforms import Purpose
 from dataops_dagster.platforms import tinybird as platform
-from dataops_dagster.settings import Project, TinybirdStep, Workspace
+from dataops_dagster.settings import Project, Workspace
 from dataops_dagster.settings_tinybird import Tinybird
 from dataops_dagster.store import store_of
 from dataops_dagster.tinybird import standing
@@ -55,12 +55,6 @@ def find(session: Session, name: str) -> Found:
     raise ConfigError.at(f"WORKSPACE {name}", problem, hint)
 
 
-def step_of(workspace: Workspace) -> TinybirdStep:
-    """Return how a workspace is deployed; the defaults where its own step is of another platform."""
-    given = workspace.deploy
-    return given if isinstance(given, TinybirdStep) else TinybirdStep(platform="tinybird")
-
-
 @tinybird.command("plan")
 @click.argument("workspace")
 @click.option("--commit", help="A commit of its branch, by its full id.  [default: its head]")
@@ -80,7 +74,7 @@ def plan(session: Session, workspace: str, commit: str | None) -> None:
             purpose=Purpose.DEPLOY,
             approved=session.approved(project, found),
         ) as task:
-            effects = platform.foresee(step_of(found), task)
+            effects = platform.foresee(platform.deploy_step(found), task)
     _show(session, pinned, effects)
     sys.exit(0 if effects.digest else SAID_NO)
 
@@ -139,7 +133,7 @@ def _drift(project: Project, workspace: Workspace, settings: Tinybird) -> str:
     store = store_of(project)
     pinned = execution.pin(project, workspace, commit, store=store)
     with execution.prepared(project, workspace, commit=pinned, run_id="", store=store) as task:
-        effects = platform.foresee(step_of(workspace), task)
+        effects = platform.foresee(platform.deploy_step(workspace), task)
     if not effects.digest:
         return effects.problem
     return standing.drift(commit, effects.operations, settings.dialect)

@@ -27,6 +27,7 @@ from dataops_dagster.orchestration.requests import PROMOTION
 from dataops_dagster.orchestration.schedules import schedules
 from dataops_dagster.orchestration.sensors import gates_sensor, heads_sensor
 from dataops_dagster.orchestration.streams import stream_specs
+from dataops_dagster.orchestration.trials import branches_sensor, trial_job, trial_workspaces
 from dataops_dagster.settings import Project, Workspace
 
 UnresolvedJob: TypeAlias = Any  # what define_asset_job returns has no public name
@@ -94,11 +95,14 @@ def definitions_of(
     assets: list[Any] = [source_assets(project), *targets, *deployments]
     assets += [*decision_specs(project), *stream_specs(project)]
     workspaces = project.workspaces
+    is_at_tinybird = bool(trial_workspaces(project))
+    trials = [trial_job(project)] if is_at_tinybird else []
+    reapers = [branches_sensor(project)] if is_at_tinybird else []
     return dg.Definitions(
         assets=dg.map_asset_specs(lambda spec: spec_of(spec, workspaces[spec.key.path[1]]), assets),
         asset_checks=[*checks, *gate_checks(project, book_of), *lint_checks(project)],
-        jobs=jobs,
-        sensors=[heads_sensor(project), gates_sensor(project, jobs, book_of)],
+        jobs=[*jobs, *trials],
+        sensors=[heads_sensor(project), gates_sensor(project, jobs, book_of), *reapers],
         schedules=schedules(project, book_of),
         resources={IO_MANAGER_KEY: _IO_MANAGER},
     )

@@ -56,6 +56,16 @@ def rollback_job(project: str) -> str:
     return f"rollback_{project}"
 
 
+def trial_job(project: str) -> str:
+    """Return the name of the job that says whether a commit would do at Tinybird."""
+    return f"ci_{project}"
+
+
+def trial_op(project: str) -> str:
+    """Return the name of the op that does."""
+    return f"ci__{project}"
+
+
 def decide_op(project: str) -> str:
     """Return the name of the op that records decisions; they are believed from its steps only."""
     return f"decide__{project}"

@@ -29,7 +29,7 @@ def heads_sensor(project: Project) -> dg.SensorDefinition:
         description="Records where the project's branches are, so that staleness is true.",
         asset_selection=dg.AssetSelection.groups(project.name),
         minimum_interval_seconds=_interval(project),
-        default_status=_status(project),
+        default_status=sensor_status(project),
     )
     def heads(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         recorded = _recorded(project, context.instance)
@@ -110,7 +110,7 @@ def gates_sensor(
         description="Asks for every promotion, deployment and run that is due, or says why not.",
         jobs=jobs,
         minimum_interval_seconds=_interval(project),
-        default_status=_status(project),
+        default_status=sensor_status(project),
     )
     def gates(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         heads = look_up_all(project)
@@ -149,6 +149,7 @@ def _interval(project: Project) -> int:
     return max(1, int(project.automation.interval.total_seconds()) - 1)
 
 
-def _status(project: Project) -> dg.DefaultSensorStatus:
+def sensor_status(project: Project) -> dg.DefaultSensorStatus:
+    """Return whether a project's sensors begin to look by themselves."""
     enabled = project.automation.enabled
     return dg.DefaultSensorStatus.RUNNING if enabled else dg.DefaultSensorStatus.STOPPED

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataops_dagster.errors import ConfigError
 from dataops_dagster.model import Effects, Facts, Operation, Outcome
 from dataops_dagster.platforms.task import Log, Purpose, Result, Task
-from dataops_dagster.settings import TinybirdStep
+from dataops_dagster.settings import TinybirdStep, Workspace
 from dataops_dagster.settings_tinybird import Tinybird
 from dataops_dagster.tinybird import deploying, testing
 from dataops_dagster.tinybird import plan as planning
@@ -47,6 +47,20 @@ def order(step: TinybirdStep, task: Task, on_line: Callable[[str], None]) -> Ord
         is_gated=workspace.gate is not None,
         is_production=task.settings.is_production(workspace),
         approved=task.approved,
+    )
+
+
+def deploy_step(workspace: Workspace) -> TinybirdStep:
+    """Return how a workspace is deployed; the defaults where its own step is of another platform."""
+    given = workspace.deploy
+    return given if isinstance(given, TinybirdStep) else TinybirdStep(platform="tinybird")
+
+
+def local_of(workspace: Workspace) -> str:
+    """Return where Tinybird Local answers, in which Forward's tests of a workspace run."""
+    given = workspace.run
+    return (
+        given.local if isinstance(given, TinybirdStep) else TinybirdStep(platform="tinybird").local
     )
 
 

@@ -57,20 +57,23 @@ class Client:
     dialect: Dialect
 
     @classmethod
-    def of(cls, settings: Tinybird, where: str) -> Client:
-        """Return the client of the workspace configured at the key `where`.
+    def of(cls, settings: Tinybird, where: str, token: str = "") -> Client:
+        """Return the client of the workspace configured at the key `where`, or of the given token's.
 
         Raises `ConfigError` without a token.
         """
         key = f"{where}.token_variable"
-        token = secret(settings.token_variable, key)
+        token = token or secret(settings.token_variable, key)
         return cls(_api(settings, key, token), settings.dialect)
+
+    @property
+    def _version(self) -> str:
+        return "v1" if self.dialect is Dialect.FORWARD else "v0"
 
     def identity(self) -> Identity:
         """Return the workspace that the token belongs to."""
-        version = "v1" if self.dialect is Dialect.FORWARD else "v0"
         try:
-            found = _mapping(self.api.get(f"/{version}/workspace"))
+            found = _mapping(self.api.get(f"/{self._version}/workspace"))
         except ToolError as error:
             self._explain(error)
             raise
@@ -113,20 +116,32 @@ class Client:
 
     def rows(self, datasources: Iterable[str]) -> dict[str, int]:
         """Count the rows of data sources; one that is not there is left out."""
-        return {name: count for name in datasources if (count := self._rows(name)) is not None}
+        return {name: self.count(name) for name in datasources if self.columns(name) is not None}
 
-    def _rows(self, name: str) -> int | None:
-        _named(name)
-        if self.api.find(f"/v0/datasources/{name}") is None:
+    def columns(self, datasource: str) -> tuple[tuple[str, str], ...] | None:
+        """Return the names and types of a data source's columns; None when it is not there."""
+        found = self.api.find(f"/v0/datasources/{_named(datasource)}")
+        if found is None:
             return None
-        query = f"SELECT count() AS rows FROM {name} FORMAT JSON"  # noqa: S608  # a name, as checked
+        columns = _mapping(found).get("columns")
+        listed = columns[:_MOST] if isinstance(columns, list) else []
+        return tuple((_text(c, "name"), _text(c, "type")) for c in listed if isinstance(c, dict))
+
+    def count(self, datasource: str, condition: str = "") -> int:
+        """Count the rows of a data source, or those of a condition in SQL."""
+        query = f"SELECT count() AS rows FROM {_named(datasource)}{condition} FORMAT JSON"  # noqa: S608  # a name, as checked
         rows = _items(self.api.get("/v0/sql", {"q": query}), "data")
         if len(rows) != 1:
-            raise _unclear(name)
+            raise _unclear(datasource)
         try:
             return int(rows[0].get("rows"))  # type: ignore[arg-type]  # told just below
         except (TypeError, ValueError):
-            raise _unclear(name) from None
+            raise _unclear(datasource) from None
+
+    def table(self, datasource: str, condition: str = "") -> bytes:
+        """Return the rows of a data source, or those of a condition in SQL, as CSV with a header."""
+        query = f"SELECT * FROM {_named(datasource)}{condition} FORMAT CSVWithNames"  # noqa: S608  # the same
+        return self.api.text("/v0/sql", {"q": query})
 
     # --- deployments of Forward's ---------------------------------------------------------------
 
@@ -160,12 +175,29 @@ class Client:
 
     def branches(self) -> list[Branch]:
         """Return the branches of the workspace."""
-        version = "v1" if self.dialect is Dialect.FORWARD else "v0"
-        found = _items(self.api.get(f"/{version}/environments"), "environments")
+        found = _items(self.api.get(f"/{self._version}/environments"), "environments")
         return [
             Branch(_text(each, "id"), _text(each, "name"), _moment(each.get("created_at")))
             for each in found
         ]
+
+    def create_branch(self, name: str, *, with_rows: bool) -> str:
+        """Ask for a branch, perhaps with the rows of the last partitions; returns the job's id."""
+        query = {"name": _named(name), **({"data": "last_partition"} if with_rows else {})}
+        told = _mapping(self.api.post(f"/{self._version}/environments", query)).get("job")
+        job = told if isinstance(told, dict) else {}
+        return _text(job, "job_id") or _text(job, "id")
+
+    def job(self, id_: str) -> tuple[str, str]:
+        """Return how far a job is, and its error if it has one."""
+        told = _mapping(self.api.get(f"/v0/jobs/{quote(id_, safe='')}"))
+        return _text(told, "status"), _text(told, "error")
+
+    def token_of_branch(self, id_: str) -> str:
+        """Return the token of a branch; empty when it is not seen."""
+        path = f"/{self._version}/user/workspaces/"
+        found = _items(self.api.get(path, {"with_environments": "true"}), "workspaces")
+        return next((str(w.get("token") or "") for w in found if _text(w, "id") == id_), "")
 
     def delete_branch(self, id_: str) -> None:
         """Delete a branch, by its id."""
@@ -199,7 +231,16 @@ class Account:
 
     def find(self, name: str) -> Listed | None:
         """Return a workspace by its name; None when there is none that the user sees."""
-        return next((w for w in self.workspaces() if w.name == name), None)
+        found = [w for w in self.workspaces() if w.name == name]
+        if len(found) > 1:
+            ids = ", ".join(w.id for w in found)
+            raise ToolError(
+                "tinybird",
+                None,
+                f"the user token sees several called {name}: {ids}",
+                hint="use a token of a user who sees one of them",
+            )
+        return found[0] if found else None
 
     def create(self, name: str) -> None:
         """Make an empty workspace."""

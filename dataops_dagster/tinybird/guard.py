@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from dataops_dagster.settings_tinybird import Destructive, Tinybird
-from dataops_dagster.tinybird.model import DeploymentPlan, Identity, Operation, Refusal, Verb
+from dataops_dagster.tinybird.model import (
+    DeploymentPlan,
+    Identity,
+    Listed,
+    Operation,
+    Refusal,
+    Verb,
+)
 
 _MOSTLY = 0.5
 _NAMED = 10
@@ -33,6 +40,44 @@ def wrong_workspace(settings: Tinybird, found: Identity, where: str) -> Refusal 
     return None
 
 
+def wrong_place(place: Listed, found: Identity) -> Refusal | None:
+    """Say why a token that was looked up does not lead where it should."""
+    if (found.id, found.name) == (place.id, place.name):
+        return None
+    return Refusal(
+        f"the token of {place.name} ({place.id}) leads to {found.name} ({found.id})",
+        "somebody is changing these workspaces: look, then do it again",
+    )
+
+
+def mostly_unknown(there: Collection[str], project: Collection[str]) -> str:
+    """Say so when most of what a workspace holds is not the data project's; empty when it is."""
+    unknown = sorted(set(there) - set(project))
+    if not there or len(unknown) <= _MOSTLY * len(there):
+        return ""
+    named = ", ".join(unknown[:_NAMED]) + (", …" if len(unknown) > _NAMED else "")
+    return (
+        f"{len(unknown)} of the {len(set(there))} resources in the workspace are unknown to this data"
+        f" project: {named}"
+    )
+
+
+def not_to_be_dropped(
+    settings: Tinybird, *, where: str, is_production: bool, confirmed: str
+) -> Refusal | None:
+    """Say why a workspace may not be dropped, whatever it holds."""
+    if is_production:
+        return Refusal("production is never dropped", "roll back, or deploy an earlier commit")
+    if not settings.recreate:
+        return Refusal(f"{settings.workspace} may not be dropped", f"set {where}.recreate: true")
+    if confirmed != settings.workspace:
+        return Refusal(
+            f"nothing is dropped: {settings.workspace} was not confirmed",
+            f"type its name at Tinybird, or add --confirm {settings.workspace}",
+        )
+    return None
+
+
 def foreign(
     there: Collection[str],
     project: Collection[str],
@@ -46,13 +91,11 @@ def foreign(
     An approval of the plan lets it through, as for a project that renames most of what it has.
     `target` is whom it would be given for, empty where nobody can approve.
     """
-    unknown = sorted(set(there) - set(project))
-    if plan.digest in approved or not there or len(unknown) <= _MOSTLY * len(there):
+    unknown = mostly_unknown(there, project)
+    if plan.digest in approved or not unknown:
         return None
-    named = ", ".join(unknown[:_NAMED]) + (", …" if len(unknown) > _NAMED else "")
     return Refusal(
-        f"{len(unknown)} of the {len(set(there))} resources in the workspace are unknown to this data"
-        f" project: {named}",
+        unknown,
         "a workspace holds one data project: name another one"
         + (f"; or dataops approve {target} --plan {plan.digest}" if target else ""),
         plan.digest if target else "",

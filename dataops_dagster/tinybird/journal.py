@@ -8,9 +8,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from dataops_dagster.errors import ToolError
 from dataops_dagster.folders import state_folder
@@ -56,17 +57,36 @@ class Journal:
 
     def read(self) -> Entry:
         """Return the entry; an empty one when there is none that can be read."""
+        told = kept(self.path)
         try:
-            told = json.loads(self.path.read_text())
             return Entry(
                 str(told["begun"]), str(told["deployment"]), tuple(map(str, told["names"]))
             )
-        except (OSError, ValueError, KeyError, TypeError):
+        except (KeyError, TypeError):
             return Entry()
+
+    def forget(self) -> None:
+        """Remove the entry: its workspace is gone."""
+        for path in (self.path, self.path.with_suffix(".lock")):
+            path.unlink(missing_ok=True)
 
     def write(self, entry: Entry) -> None:
         """Keep an entry, whole or not at all."""
-        draft = self.path.with_suffix(".new")
-        draft.write_text(json.dumps(asdict(entry)))
-        draft.chmod(0o600)
-        draft.replace(self.path)
+        keep(self.path, asdict(entry))
+
+
+def kept(path: Path) -> Mapping[str, Any]:
+    """Return a document that was kept; an empty one when there is none that can be read."""
+    try:
+        told = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+def keep(path: Path, document: Mapping[str, Any]) -> None:
+    """Keep a document, whole or not at all."""
+    draft = path.with_suffix(".new")
+    draft.write_text(json.dumps(document))
+    draft.chmod(0o600)
+    draft.replace(path)

@@ -19,7 +19,7 @@ class Identity:
 
 @dataclass(frozen=True)
 class Listed:
-    """A workspace that a user token sees, with its own token."""
+    """A workspace, or a branch of one, that a token sees; with its own token."""
 
     id: str
     name: str

@@ -32,6 +32,7 @@ _VENDOR = "vendor"
 _TYPE = re.compile(
     r"^\s*TYPE\s+\"?(endpoint|materialized|copy|sink)\b", re.IGNORECASE | re.MULTILINE
 )
+_TARGET = re.compile(r"^\s*DATASOURCE\s+\"?([A-Za-z0-9_]+)", re.IGNORECASE | re.MULTILINE)
 _VERSION = re.compile(r"^VERSION\s+([0-9]{1,6})\s*$", re.MULTILINE)
 _KINDS = {
     "endpoint": Kind.ENDPOINT,
@@ -126,8 +127,7 @@ def _is_definition(path: str) -> bool:
 
 
 def _resource(folder: Path, path: str, dialect: Dialect) -> Resource:
-    with (folder / path).open("rb") as file:
-        text = file.read(_LARGEST_BYTES).decode("utf-8", "replace")
+    text = _read(folder, path)
     name, suffix = Path(path).stem, Path(path).suffix
     version = _VERSION.search(text) if dialect is Dialect.CLASSIC else None
     if version:
@@ -144,3 +144,18 @@ def _fixture_of(path: str) -> str:
     """Return the data source that a file is a fixture of; empty when it is none."""
     parts = Path(path).parts
     return parts[-1].partition(".")[0] if "fixtures" in parts[:-1] and path.endswith(_DATA) else ""
+
+
+def filled(project: DataProject) -> dict[str, str]:
+    """Return the data sources that materialized pipes fill, each with its pipe."""
+    pipes = [r for r in project.resources if r.kind is Kind.MATERIALIZATION]
+    return {
+        target: pipe.name
+        for pipe in pipes
+        for target in _TARGET.findall(_read(project.folder, pipe.path))
+    }
+
+
+def _read(folder: Path, path: str) -> str:
+    with (folder / path).open("rb") as file:
+        return file.read(_LARGEST_BYTES).decode("utf-8", "replace")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataops_dagster.settings_tinybird import Dialect, Fixtures
 from dataops_dagster.tinybird import plan as planning
+from dataops_dagster.tinybird.command import Ended
 from dataops_dagster.tinybird.model import DeploymentPlan, Operation, Refusal, Verb
 from dataops_dagster.tinybird.site import Site
 
@@ -23,14 +24,19 @@ def seed(site: Site, plan: DeploymentPlan) -> Refusal | None:
     if not planned(site):
         site.say("no fixture is appended: there are rows now")
         return None
-    forward = site.order.settings.dialect is Dialect.FORWARD
     for name, path in site.project.fixtures:
-        how = ("--cloud",) if forward else ()
-        what = (f"--file={path}",) if forward else (path,)
-        done = site.tb.run(*how, "datasource", "append", name, *what)
+        done = append(site, name, path)
         if not done.passed:
             return Refusal(
                 f"deployed, but the fixture {path} was not appended: {done.told}",
                 f"mend it; {name} may hold a part of it now",
             )
     return None
+
+
+def append(site: Site, datasource: str, path: str) -> Ended:
+    """Append a file, seen from the data project's folder, to a data source."""
+    forward = site.order.settings.dialect is Dialect.FORWARD
+    how = ("--cloud",) if forward else ()
+    what = (f"--file={path}",) if forward else (path,)
+    return site.tb.run(*how, "datasource", "append", datasource, *what)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dataops_dagster.settings_tinybird import Tinybird
@@ -12,7 +12,7 @@ from dataops_dagster.tinybird import guard, resources
 from dataops_dagster.tinybird.client import Client, secret
 from dataops_dagster.tinybird.command import Tb
 from dataops_dagster.tinybird.journal import Journal
-from dataops_dagster.tinybird.model import Identity, Refusal
+from dataops_dagster.tinybird.model import Identity, Listed, Refusal
 from dataops_dagster.tinybird.resources import DataProject
 
 
@@ -21,7 +21,9 @@ class Order:
     """What is wanted: one commit's data project in one workspace.
 
     `target` is the workspace's name with us, `folder` is private and holds `files`; `seconds` is
-    what all of it may take. Behind a gate alone people can approve; `approved` are the digests of plans that people approved.
+    what all of it may take. Behind a gate alone people can approve; `approved` are the digests of
+    plans that people approved. `place` is where it is to happen if not where the token of the
+    settings leads: a branch, or a workspace that was just made.
     """
 
     settings: Tinybird
@@ -35,6 +37,7 @@ class Order:
     is_gated: bool = False
     is_production: bool = False
     approved: frozenset[str] = frozenset()
+    place: Listed | None = None
 
     @property
     def where(self) -> str:
@@ -66,9 +69,14 @@ class Site:
 
 def opened(order: Order) -> Site | Refusal:
     """Make a workspace ready, unless its token belongs to another one; writes nothing there."""
-    client = Client.of(order.settings, order.where)
+    place = order.place
+    client = Client.of(order.settings, order.where, place.token if place else "")
     identity = client.identity()
-    refusal = guard.wrong_workspace(order.settings, identity, order.where)
+    refusal = (
+        guard.wrong_place(place, identity)
+        if place
+        else guard.wrong_workspace(order.settings, identity, order.where)
+    )
     if refusal:
         return refusal
     end = time.monotonic() + order.seconds
@@ -85,6 +93,18 @@ def opened(order: Order) -> Site | Refusal:
     return Site(order, identity, client, tb, project, journal, end)
 
 
+def staged(order: Order, stage: str, end: float, place: Listed | None = None) -> Order:
+    """Return an order for one stage of several: in a folder of its own, with the time that is left.
+
+    `end` is in seconds of the monotonic clock.
+    """
+    folder = order.folder / stage
+    folder.mkdir()
+    (folder / "files").symlink_to(order.folder / "files")
+    left = max(1.0, end - time.monotonic())
+    return replace(order, folder=folder, seconds=left, place=place or order.place)
+
+
 def make_tb(
     order: Order, folder: Path, end: float, environment: dict[str, str], *, with_token: bool
 ) -> Tb:
@@ -92,7 +112,11 @@ def make_tb(
     for name in order.variables:
         secret(name, f"workspaces.{order.target}.deploy.variables")  # else tb would miss it later
     where = f"{order.where}.token_variable"
-    tokens = {"TB_TOKEN": secret(order.settings.token_variable, where)} if with_token else {}
+    tokens = {}
+    if with_token:
+        place = order.place
+        token = place.token if place else secret(order.settings.token_variable, where)
+        tokens["TB_TOKEN"] = token
     home = order.folder / "home"
     home.mkdir(exist_ok=True, mode=0o700)
     return Tb(
