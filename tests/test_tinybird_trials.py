@@ -310,7 +310,7 @@ def interrupted(site: Site, folder: Path, *numbers: signal.Signals) -> None:
     )
     assert run.stdout
     assert any("is submitted" in line for line in run.stdout)
-    slow = Fault("DELETE", "/v0/environments/.*", status=None, seconds=1.0)
+    slow = Fault("GET", "/v1/environments", status=None, seconds=1.0)
     site.stand_in.faults.requests.append(slow)
     for number in numbers:
         run.send_signal(number)
