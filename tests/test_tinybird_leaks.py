@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from pathlib import Path
 from urllib.parse import quote
 
@@ -15,10 +16,11 @@ import pytest
 
 from dataops_dagster import process
 from dataops_dagster.errors import DataOpsError, ToolError
-from dataops_dagster.settings_tinybird import Dialect
-from dataops_dagster.testing.tinybird import Fault
-from dataops_dagster.tinybird import command, deploying, testing
+from dataops_dagster.settings_tinybird import Branches, Dialect
+from dataops_dagster.testing.tinybird import Fault, account
+from dataops_dagster.tinybird import command, deploying, recreation, testing, trying
 from dataops_dagster.tinybird.command import Tb
+from dataops_dagster.tinybird.model import Listed
 from tests.tinybird_site import Site, add_endpoint, classic_site, forward_site, stand_in
 
 _PART = 12
@@ -127,6 +129,55 @@ def test_no_token_is_seen(request, tmp_path, name, situation, capfd):
             assert part not in told, part
             assert not watch.holds(part.encode()), part
     assert watch.looks > 1
+
+
+def try_or_recreate(site: Site, folder: Path, what: str) -> str:
+    """Make a branch or a workspace, deploy to it, and return all that is said."""
+    more = {"recreate": True, "user_token_variable": "TB_USER_TOKEN", "fixtures": "when_empty"}
+    order = site.order(folder, **more)
+    site.lines.clear()
+    try:
+        if "trial" in what:
+            now = datetime.now(timezone.utc)
+            answer: object = trying.try_out(order, Branches(), local=site.stand_in.url, now=now)
+        else:
+            place = recreation.renew(order, site.workspace.name)
+            assert isinstance(place, Listed)
+            answer = (place, recreation.refill(order, place))
+    except DataOpsError as error:
+        answer = f"{error!s} {error!r} {error.__cause__!r}"
+    return "\n".join([*site.lines, repr(answer), repr(order)])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["a trial", "a trial, down once it began", "a recreation"])
+@pytest.mark.parametrize("name", ["forward_site", "classic_site"])
+def test_no_token_that_is_made_on_the_way_is_seen(
+    request, tmp_path, *, name, what, capfd, monkeypatch
+):
+    site: Site = request.getfixturevalue(name)
+    made = [site.workspace.token, site.stand_in.user_token]
+    make = account.make_token
+    monkeypatch.setattr(account, "make_token", lambda: made.append(make()) or made[-1])
+    folder = tmp_path / "work"
+    folder.mkdir()
+    with contextlib.ExitStack() as stack:
+        if "down" in what:
+            site.on_line = lambda line: (
+                stack.enter_context(site.stand_in.down())
+                if line.startswith("plan ") and site.stand_in._server
+                else None
+            )
+        with watched(tmp_path) as watch:
+            told = try_or_recreate(site, folder, what)
+    told += "".join(capfd.readouterr())
+    assert any(b"tb\x00" in a and b"guard.py" in a for a in watch.arguments), "tb was not seen"
+    assert "seed 2" in told, told
+    assert ("is deleted" in told) == (what == "a trial"), told
+    assert len(made) > 2
+    for part in set().union(*map(parts_of, made)):
+        assert part not in told, part
+        assert not watch.holds(part.encode()), part
 
 
 def test_the_leak_would_be_seen(tmp_path):

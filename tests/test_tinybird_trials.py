@@ -7,11 +7,13 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 
+from dataops_dagster.cli.interrupts import orderly
 from dataops_dagster.errors import ToolError
 from dataops_dagster.settings_tinybird import Branches, Dialect
 from dataops_dagster.testing.tinybird import Fault
@@ -308,8 +310,12 @@ def interrupted(site: Site, folder: Path, *numbers: signal.Signals) -> None:
     )
     assert run.stdout
     assert any("is submitted" in line for line in run.stdout)
+    slow = Fault("GET", "/v1/environments", status=None, seconds=1.0)
+    site.stand_in.faults.requests.append(slow)
     for number in numbers:
         run.send_signal(number)
+        while not slow.hits and run.poll() is None:
+            time.sleep(0.01)  # the next one comes while the branch is being destroyed
     run.communicate()
     site.stand_in.account.looks = 1
 
@@ -334,3 +340,29 @@ def test_a_branch_that_a_killed_run_left_is_deleted_by_the_next_when_it_is_over(
     assert isinstance(try_out(site, rules=Branches(ttl="1s")), str)
     assert left(site) == []
     assert f"branch {name} was left behind, and is deleted" in site.lines
+
+
+@pytest.mark.slow
+def test_a_branch_that_is_slow_to_appear_is_waited_for_until_the_deadline(site: Site, monkeypatch):
+    looks, real = [1, 2], Client.token_of_branch
+
+    def shown_late(self: Client, id_: str) -> str:
+        return "" if looks and looks.pop() else real(self, id_)
+
+    monkeypatch.setattr(Client, "token_of_branch", shown_late)
+    assert isinstance(try_out(site), str)
+    monkeypatch.setattr(Client, "token_of_branch", lambda *_: "")
+    with pytest.raises(ToolError, match="is not ready yet"):
+        try_out(site, seconds=0.5)
+    assert left(site) == []
+
+
+def test_a_signal_that_was_ignored_stays_so():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with orderly():
+            assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+            assert signal.getsignal(signal.SIGTERM) not in (signal.SIG_DFL, signal.SIG_IGN)
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGHUP, before)

@@ -17,16 +17,18 @@ def orderly() -> Iterator[None]:
     So what is cleaned up is cleaned up to its end. Builds are ended by SIGTERM, terminals by SIGHUP.
     """
     before = {number: signal.getsignal(number) for number in _SIGNALS}
+    # What somebody chose to ignore stays so, such as SIGHUP by `nohup`.
+    heeded = {number: handler for number, handler in before.items() if handler != signal.SIG_IGN}
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
-        for number in _SIGNALS:
+        for number in heeded:
             signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    for number in _SIGNALS:
+    for number in heeded:
         signal.signal(number, interrupt)
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in heeded.items():
             signal.signal(number, handler)

@@ -104,22 +104,22 @@ def _made_ready(
             f"branch {name} was not made: {error.tail}",
             "remove branches that nobody needs: `tb branch ls`, `tb branch rm NAME`",
         )
-    while job and (status := client.job(job))[0] not in ("done", "error"):
+    while True:
+        status, problem = client.job(job) if job else ("done", "")
+        if status == "error":
+            return Refusal(f"branch {name} was not made: {problem}", "do it again")
+        if status == "done" and (found := _look_up(client, name)):
+            say(f"branch {name} ({found.id}) is made")
+            return found
         if time.monotonic() > end:
             raise ToolError("tinybird", None, f"branch {name} is not ready yet", retryable=True)
         time.sleep(POLL_SECONDS)
-    if job and status[0] == "error":
-        return Refusal(f"branch {name} was not made: {status[1]}", "do it again")
-    return _looked_up(client, name, say)
 
 
-def _looked_up(client: Client, name: str, say: Callable[[str], None]) -> Listed:
+def _look_up(client: Client, name: str) -> Listed | None:
     branch = next((b for b in client.branches() if b.name == name), None)
     token = client.token_of_branch(branch.id) if branch else ""
-    if branch is None or not token:
-        raise ToolError("tinybird", None, f"branch {name} is made, and not shown", retryable=True)
-    say(f"branch {name} ({branch.id}) is made")
-    return Listed(branch.id, name, token)
+    return Listed(branch.id, name, token) if branch and token else None
 
 
 def _destroy(client: Client, name: str, say: Callable[[str], None]) -> None:
