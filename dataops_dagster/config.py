@@ -17,18 +17,9 @@ from pydantic import BaseModel, ValidationError
 
 from dataops_dagster import consistency, urls
 from dataops_dagster.errors import ConfigError, Problem
-from dataops_dagster.settings import (
-    STEPS,
-    Approvals,
-    Automation,
-    Credential,
-    Gate,
-    Lint,
-    Merge,
-    Period,
-    Project,
-    Workspace,
-)
+from dataops_dagster.settings import Automation, Credential, Merge, Project, Workspace
+from dataops_dagster.settings_gate import Approvals, Gate, Lint, Period
+from dataops_dagster.settings_steps import STEPS
 from dataops_dagster.settings_tinybird import Branches, Share, Tinybird, TinybirdProject
 
 SIZE_LIMIT_BYTES = 1024 * 1024

@@ -14,17 +14,9 @@ from pathlib import Path
 from dataops_dagster import urls
 from dataops_dagster.gate import lint
 from dataops_dagster.meltano import lint as meltano_lint
-from dataops_dagster.settings import (
-    FanIn,
-    Gate,
-    MeltanoCloudStep,
-    ModifyDelete,
-    Policy,
-    Project,
-    TinybirdStep,
-    TreeRule,
-    Workspace,
-)
+from dataops_dagster.settings import ModifyDelete, Policy, Project, Workspace
+from dataops_dagster.settings_gate import FanIn, Gate, TreeRule
+from dataops_dagster.settings_steps import MeltanoCloudStep, TinybirdStep
 from dataops_dagster.settings_tinybird import Destructive, Tinybird
 
 Place = tuple[str, str]

@@ -15,7 +15,8 @@ from dataops_dagster.heads import look_up
 from dataops_dagster.model import Book, Effects, Held, Plan, Ready
 from dataops_dagster.planning import is_on
 from dataops_dagster.platforms import Purpose, Result, Task
-from dataops_dagster.settings import Project, Step, Workspace
+from dataops_dagster.settings import Project, Workspace
+from dataops_dagster.settings_steps import Step
 from dataops_dagster.store import Store
 
 

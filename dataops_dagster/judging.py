@@ -33,7 +33,8 @@ from dataops_dagster.model import (
 )
 from dataops_dagster.objects import News
 from dataops_dagster.planning import CANDIDATES, Planner
-from dataops_dagster.settings import Approvals, Gate, Lint, LintLevel, Supersede, Workspace
+from dataops_dagster.settings import Supersede, Workspace
+from dataops_dagster.settings_gate import Approvals, Gate, Lint, LintLevel
 
 
 @dataclass(frozen=True)

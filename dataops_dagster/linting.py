@@ -14,7 +14,8 @@ from dataops_dagster.meltano import lint as meltano
 from dataops_dagster.meltano.reading import Reading
 from dataops_dagster.model import Plan
 from dataops_dagster.objects import shown
-from dataops_dagster.settings import MeltanoStep, Project, Workspace
+from dataops_dagster.settings import Project, Workspace
+from dataops_dagster.settings_steps import MeltanoStep
 from dataops_dagster.store import Store
 
 

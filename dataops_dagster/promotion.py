@@ -34,7 +34,8 @@ from dataops_dagster.model import (
     Release,
 )
 from dataops_dagster.planning import CANDIDATES, Planner, is_on, signature
-from dataops_dagster.settings import FanIn, Project, Workspace
+from dataops_dagster.settings import Project, Workspace
+from dataops_dagster.settings_gate import FanIn
 from dataops_dagster.store import Store
 
 RACES = 5

@@ -7,171 +7,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import date, datetime, time, timezone
 from enum import Enum
 from typing import Annotated, Any, Literal, TypeAlias
-from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from cronsim import CronSim, CronSimError
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
-from typing_extensions import Self
+from pydantic import AfterValidator, BeforeValidator, Field
 
-from dataops_dagster.settings_base import Argument, Duration, Name, Settings, Text, VariableName
-from dataops_dagster.settings_tinybird import LocalHost, Tinybird, TinybirdProject
-
-# A block is an argument of ours to Meltano; it must never pass for an option.
-Block = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][^\x00]*$")]
-# An environment name reaches a command line and a run tag; it never looks like an option.
-EnvironmentName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=60)]
-JobName = Annotated[
-    str, Field(pattern=r"^([^:\x00-\x1f\x7f]+:)?[A-Za-z0-9_]+$", examples=["staging_elt"])
-]
-Predicate = Annotated[
-    str,
-    Field(
-        pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$", examples=["shop.policy:may_land"]
-    ),
-]
-
-_CRON_FIELDS = 5  # cronsim also takes six, with seconds first, which Dagster does not
-
-
-def _fields_of_cron(value: str) -> int:
-    try:
-        next(CronSim(value, datetime.now(timezone.utc)))
-    except (CronSimError, StopIteration):  # StopIteration: it never comes, as on 30 February
-        return 0
-    return len(value.split())
-
-
-def _when(value: str) -> str:
-    if value not in ("manual", "change") and _fields_of_cron(value) != _CRON_FIELDS:
-        raise ValueError(
-            'is neither manual, change nor a five-field cron schedule, such as "0 6 * * 1-5"'
-        )
-    return value
-
-
-When = Annotated[
-    str,
-    AfterValidator(_when),
-    Field(
-        description="manual, change (as soon as there is something to do), or a cron schedule",
-        examples=["manual", "change", "0 6 * * 1-5"],
-    ),
-]
-
-
-class _AnyStep(Settings):
-    when: When = "change"
-    deadline: Duration = Field(
-        default="1h",
-        validate_default=True,
-        description="after this the whole process group, or the platform's job, is ended",
-    )
-
-
-class _Step(_AnyStep):
-    variables: tuple[VariableName, ...] = Field(
-        default=(),
-        strict=False,
-        description="environment variables that the program may see; all others are withheld",
-    )
-
-
-class CommandStep(_Step):
-    """Any program, started in the folder of the exported commit."""
-
-    platform: Literal["command"]
-    command: tuple[Argument, ...] = Field(
-        min_length=1, strict=False, description="the program and its arguments; no shell"
-    )
-
-
-class MeltanoStep(_Step):
-    """`meltano run` of jobs or blocks, in the workspace's environment."""
-
-    platform: Literal["meltano"]
-    run: tuple[Block, ...] = Field(
-        min_length=1, strict=False, description="job names, or plug-in blocks in their order"
-    )
-    streams: dict[Block, Annotated[tuple[Text, ...], Field(min_length=1, strict=False)]] = Field(
-        default_factory=dict,
-        description="what extractors move, by their names: each stream becomes an asset",
-        examples=[{"tap-auth0": ["users"]}],
-    )
-    executable: Argument = Field(
-        default="meltano", description="the meltano command, in a virtual environment of its own"
-    )
-
-
-MELTANO_CLOUD_URL = "https://app.meltano.com/api"
-MELTANO_CLOUD_IDENTITY = "https://identity.matatika.com"
-MELTANO_CLOUD_TOKEN = "MELTANO_CLOUD_TOKEN"  # noqa: S105  # a variable's name
-
-
-def _api_url(value: str) -> str:
-    try:
-        parts = urlsplit(value)
-        is_safe = parts.scheme == "https" or parts.hostname in ("127.0.0.1", "localhost", "::1")
-        is_plain = not (parts.username or parts.password or parts.query or parts.fragment)
-        is_one = bool(parts.hostname and parts.port != 0) and value.isprintable()
-    except ValueError:
-        is_safe = is_plain = is_one = False
-    if not (is_safe and is_plain and is_one and parts.scheme in ("https", "http")):
-        raise ValueError("is no URL of an API: write https://HOST/PATH, without credentials")
-    return value.rstrip("/")
-
-
-ApiUrl = Annotated[str, AfterValidator(_api_url)]
-
-
-class MeltanoCloudStep(_AnyStep):
-    """A deployment by Meltano Cloud, formerly Matatika, of its workspace's repository."""
-
-    platform: Literal["meltano_cloud"]
-    workspace: Text = Field(description="the name or the id of the workspace on Meltano Cloud")
-    url: ApiUrl = Field(default=MELTANO_CLOUD_URL, description="where its API is")
-    token_variable: VariableName = Field(
-        default=MELTANO_CLOUD_TOKEN,
-        description="the environment variable that holds the API's token",
-    )
-    client_id_variable: VariableName | None = Field(
-        default=None,
-        description="with client_secret_variable, in place of a token: the variable that holds an"
-        " API key's client id",
-    )
-    client_secret_variable: VariableName | None = Field(
-        default=None, description="the variable that holds an API key's client secret"
-    )
-    identity_url: ApiUrl = Field(
-        default=MELTANO_CLOUD_IDENTITY, description="where an API key is good for a token"
-    )
-
-
-class TinybirdStep(_Step):
-    """As deploy: puts the commit's data project into the workspace at Tinybird. As run: its tests."""
-
-    platform: Literal["tinybird"]
-    local: LocalHost = Field(
-        default="http://localhost:7181",
-        description="where Tinybird Local answers, in which Forward's tests run",
-    )
-
-
-Step: TypeAlias = Annotated[
-    CommandStep | MeltanoStep | MeltanoCloudStep | TinybirdStep, Field(discriminator="platform")
-]
-"""How a workspace is run or deployed. One member a platform; see `platforms`."""
-
-STEPS: Mapping[str, type[_AnyStep]] = {
-    "command": CommandStep,
-    "meltano": MeltanoStep,
-    "meltano_cloud": MeltanoCloudStep,
-    "tinybird": TinybirdStep,
-}
-"""The same by the platform's name, as it stands in the file."""
+from dataops_dagster.settings_base import (
+    Duration,
+    EnvironmentName,
+    Name,
+    Settings,
+    Text,
+    VariableName,
+)
+from dataops_dagster.settings_gate import Gate, not_empty
+from dataops_dagster.settings_steps import Step, When
+from dataops_dagster.settings_tinybird import Tinybird, TinybirdProject
 
 
 class Policy(str, Enum):
@@ -230,183 +81,6 @@ KeepRule = Annotated[
 ]
 
 
-def _cron(value: str) -> str:
-    if _fields_of_cron(value) != _CRON_FIELDS:
-        raise ValueError('is no five-field cron schedule, such as "0 9 * * 1-5"')
-    return value
-
-
-def _time_zone(value: str) -> str:
-    try:
-        ZoneInfo(value)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError("is no time zone, such as Europe/Zurich") from None
-    return value
-
-
-_YEARS = range(1970, 3000)
-
-
-def _moment(value: Any) -> datetime:
-    if isinstance(value, date) and not isinstance(value, datetime):
-        value = datetime.combine(value, time())
-    try:
-        found = value if isinstance(value, datetime) else datetime.fromisoformat(value)
-    except (TypeError, ValueError):
-        raise ValueError("write a date or a time, such as 2026-12-24 or 2026-12-24 18:00") from None
-    if found.year not in _YEARS:
-        raise ValueError(f"write a year from {_YEARS[0]} to {_YEARS[-1]}")
-    return found
-
-
-Cron = Annotated[str, AfterValidator(_cron), Field(examples=["0 9 * * 1-5"])]
-TimeZone = Annotated[str, AfterValidator(_time_zone), Field(examples=["Europe/Zurich"])]
-Moment = Annotated[
-    datetime,
-    BeforeValidator(_moment),
-    WithJsonSchema({"type": "string", "examples": ["2026-12-24", "2026-12-24 18:00"]}),
-]
-
-
-class Period(Settings):
-    """A stretch of time: once (`from`, `to`) or again and again (`cron`, `lasts`)."""
-
-    begin: Moment | None = Field(default=None, alias="from", description="when it begins")
-    end: Moment | None = Field(default=None, alias="to", description="when it is over")
-    cron: Cron | None = Field(default=None, description="when it begins, again and again")
-    lasts: Duration | None = Field(default=None, description="how long, each time cron says so")
-    time_zone: TimeZone = Field(
-        default="UTC", description="where cron, and moments that name no offset, are read"
-    )
-    reason: Text | None = Field(default=None, description="why; shown to whoever is held up")
-
-    @model_validator(mode="after")
-    def _is_one_of_both(self) -> Self:
-        once, again = (self.begin, self.end), (self.cron, self.lasts)
-        if not ((all(once) and again == (None, None)) or (all(again) and once == (None, None))):
-            raise ValueError("say from and to, or cron and lasts")
-        if self.begin and self.end and self.at(self.begin) >= self.at(self.end):
-            raise ValueError("is over before it begins")
-        return self
-
-    def at(self, moment: datetime) -> datetime:
-        """Return a moment in UTC, where alone moments compare: a clock is put forth and back."""
-        zone = moment.tzinfo or ZoneInfo(self.time_zone)
-        return moment.replace(tzinfo=zone).astimezone(timezone.utc)
-
-
-class Approvals(Settings):
-    """People's yes to the exact plan."""
-
-    quorum: int = Field(default=1, ge=1, le=20, description="how many different people are needed")
-    expires: Duration = Field(
-        default="7d", validate_default=True, description="how long an approval counts"
-    )
-    exclude_authors: bool = Field(
-        default=True, description="who wrote one of the commits does not count"
-    )
-    allowed_signers: Text | None = Field(
-        default=None,
-        description="count only tags signed by a key in this file of ssh's; beside dataops.yaml",
-    )
-
-
-class LintLevel(str, Enum):
-    """From which findings on the gate is closed."""
-
-    ERROR = "error"
-    WARNING = "warning"
-
-
-class Lint(Settings):
-    """What must be well formed in what lands."""
-
-    level: LintLevel = Field(
-        default=LintLevel.ERROR,
-        strict=False,
-        description="error: what would break closes the gate, what is suspicious is told; warning:"
-        " that closes it, too",
-    )
-
-    ignore: tuple[Text, ...] = Field(
-        default=(), strict=False, description="rules that do not count, by their ids"
-    )
-
-
-class TreeRule(str, Enum):
-    """How equal what lands must be to what a run proved, from the strictest to the most lenient."""
-
-    SAME = "same"
-    EXPLAINED = "explained"
-    RETEST = "retest"
-    ANY = "any"
-
-
-class FanIn(str, Enum):
-    """In how many of several upstreams a run must have succeeded."""
-
-    ALL = "all"
-    ANY = "any"
-
-
-def _not_empty(value: Any) -> Any:
-    # Commented out line by line, a gate would otherwise stand open in silence.
-    if value is None:
-        raise ValueError("is empty: write {} for its defaults, or remove the key")
-    return value
-
-
-class Gate(Settings):
-    """What must hold before a promotion may land."""
-
-    environment: EnvironmentName | None = Field(
-        default=None,
-        description="where a run of the upstream must have succeeded; its own, when not given",
-    )
-    runs: int = Field(
-        default=1, ge=0, le=10, description="how many runs must have succeeded; 0 asks for none"
-    )
-    max_age: Duration | None = Field(
-        default=None, description="a run that is older than this proves nothing any more"
-    )
-    jobs: tuple[JobName, ...] = Field(
-        default=(),
-        strict=False,
-        description="Dagster jobs of your own whose runs on the deployed upstream count as its runs:"
-        " JOB, or LOCATION:JOB",
-    )
-    tested_tree: TreeRule = Field(
-        default=TreeRule.EXPLAINED,
-        strict=False,
-        description="what may differ from what was run. same: nothing; explained: what the target"
-        " keeps; retest: anything, once the merge itself was run; any: anything, only named",
-    )
-    upstreams: FanIn = Field(
-        default=FanIn.ALL,
-        strict=False,
-        description="of several upstreams, whether all or any must have proved what lands",
-    )
-    soak: Duration | None = Field(
-        default=None, description="how long ago the first of the successes must be"
-    )
-    windows: tuple[Period, ...] = Field(
-        default=(), strict=False, description="promotions land within these periods only"
-    )
-    freezes: tuple[Period, ...] = Field(
-        default=(), strict=False, description="no promotion lands within these periods"
-    )
-    approvals: Annotated[Approvals | None, BeforeValidator(_not_empty)] = Field(
-        default=None, description="people's yes to the exact plan"
-    )
-    lint: Annotated[Lint | None, BeforeValidator(_not_empty)] = Field(
-        default=None, description="what lands must have no conflict markers and well-formed YAML"
-    )
-    predicate: Predicate | None = Field(
-        default=None,
-        description="a function of your own, as module:function; see docs/gate.md",
-    )
-
-
 class Supersede(str, Enum):
     """What becomes of commits that a newer one overtakes."""
 
@@ -453,12 +127,12 @@ class Workspace(Settings):
         default=False,
         description="roll back, once, when the deployment or the run of what was promoted fails",
     )
-    gate: Annotated[Gate | None, BeforeValidator(_not_empty)] = Field(
+    gate: Annotated[Gate | None, BeforeValidator(not_empty)] = Field(
         default=None, description="conditions on a promotion into this workspace"
     )
     run: Step | None = Field(default=None, description="what a run of this workspace is")
     deploy: Step | None = Field(default=None, description="makes the platform serve a commit")
-    tinybird: Annotated[Tinybird | None, BeforeValidator(_not_empty)] = Field(
+    tinybird: Annotated[Tinybird | None, BeforeValidator(not_empty)] = Field(
         default=None, description="which workspace of Tinybird's this is"
     )
     credential: Credential | None = None

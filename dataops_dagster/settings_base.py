@@ -6,9 +6,10 @@ Knows no setting. Nothing here does I/O.
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Annotated, Any
 
+from cronsim import CronSim, CronSimError
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 _DURATION = re.compile(r"([1-9][0-9]*)\s*(s|m|h|d)")
@@ -45,6 +46,21 @@ Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=30)]
 VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Argument = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$")]
 Text = Annotated[str, Field(min_length=1, pattern=r"^[^\x00-\x1f\x7f]+$")]
+
+CRON_FIELDS = 5  # cronsim also takes six, with seconds first, which Dagster does not
+
+
+def fields_of_cron(value: str) -> int:
+    """Return how many fields a cron schedule has; none if it is no such schedule, or never comes."""
+    try:
+        next(CronSim(value, datetime.now(timezone.utc)))
+    except (CronSimError, StopIteration):  # StopIteration: it never comes, as on 30 February
+        return 0
+    return len(value.split())
+
+
+# An environment name reaches a command line and a run tag; it never looks like an option.
+EnvironmentName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=60)]
 
 
 class Settings(BaseModel):

@@ -17,7 +17,8 @@ from hypothesis import settings
 from dataops_dagster import config, promotion
 from dataops_dagster.gate.evidence import what_ran
 from dataops_dagster.model import Decision, Evidence, Outcome
-from dataops_dagster.settings import CommandStep, Project
+from dataops_dagster.settings import Project
+from dataops_dagster.settings_steps import CommandStep
 from dataops_dagster.store import Store
 from dataops_dagster.testing.tinybird import Dialect
 from tests.repositories import Workspace, make_workspace

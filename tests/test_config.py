@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 import dataops_dagster
 from dataops_dagster import config
 from dataops_dagster.errors import ConfigError, Problem
-from dataops_dagster.settings import FanIn, Project, Supersede, TreeRule
+from dataops_dagster.settings import Project, Supersede
+from dataops_dagster.settings_gate import FanIn, TreeRule
 from tests.conftest import SHOP
 
 SECRET = "hunter2-hunter2"

@@ -17,7 +17,7 @@ from dataops_dagster.gate.decisions import (
     rejected_verdict,
 )
 from dataops_dagster.model import DecisionKind, State, Verdict
-from dataops_dagster.settings import Approvals
+from dataops_dagster.settings_gate import Approvals
 from tests.conftest import NOW
 from tests.facts import DIGEST, INSTANT, decision, lift, plan
 

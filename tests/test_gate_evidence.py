@@ -20,7 +20,9 @@ from dataops_dagster.gate.evidence import (
 )
 from dataops_dagster.gate.verdicts import is_open
 from dataops_dagster.model import DecisionKind, Outcome, State, Verdict
-from dataops_dagster.settings import CommandStep, Gate, MeltanoStep, Supersede
+from dataops_dagster.settings import Supersede
+from dataops_dagster.settings_gate import Gate
+from dataops_dagster.settings_steps import CommandStep, MeltanoStep
 from tests.conftest import NOW
 from tests.facts import INSTANT, decision, evidence, lift
 

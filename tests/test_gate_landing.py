@@ -8,7 +8,7 @@ from dataops_dagster.gate import landing
 from dataops_dagster.gate.landing import hotfix_verdict, lint_verdict, needs_retest, overridden
 from dataops_dagster.gate.lint import Finding
 from dataops_dagster.model import Equality, Kept, Overwrite, State
-from dataops_dagster.settings import TreeRule
+from dataops_dagster.settings_gate import TreeRule
 from tests.facts import DIGEST, commit, plan, verdict
 
 TESTED = {Equality.SAME_COMMIT, Equality.SAME_TREE, Equality.SAME_SCOPE}

@@ -18,7 +18,7 @@ from dataops_dagster.gate.periods import (
     windows_verdict,
 )
 from dataops_dagster.model import State, Verdict
-from dataops_dagster.settings import Period
+from dataops_dagster.settings_gate import Period
 from tests.conftest import NOW
 from tests.facts import INSTANT
 

@@ -14,7 +14,7 @@ from dataops_dagster import execution
 from dataops_dagster.errors import ConfigError
 from dataops_dagster.model import Outcome
 from dataops_dagster.platforms import Result
-from dataops_dagster.settings import MeltanoStep
+from dataops_dagster.settings_steps import MeltanoStep
 from tests.conftest import Shop
 from tests.test_meltano_log import metric, said
 

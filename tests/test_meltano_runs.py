@@ -16,7 +16,7 @@ from dataops_dagster import execution
 from dataops_dagster.demo import meltano as demo_meltano
 from dataops_dagster.model import Failing, Outcome, Stream
 from dataops_dagster.platforms import Result
-from dataops_dagster.settings import MeltanoStep
+from dataops_dagster.settings_steps import MeltanoStep
 from tests.conftest import Shop
 from tests.repositories import git
 

@@ -17,7 +17,7 @@ from dataops_dagster import execution, process
 from dataops_dagster.demo import meltano as demo_meltano
 from dataops_dagster.errors import ConfigError, ToolError
 from dataops_dagster.platforms import PLATFORMS, Result, Task
-from dataops_dagster.settings import STEPS, CommandStep, MeltanoStep
+from dataops_dagster.settings_steps import STEPS, CommandStep, MeltanoStep
 from tests.conftest import Shop
 
 DEMO_PROJECT = Path(dataops_dagster.__file__).parent / "demo" / "project"

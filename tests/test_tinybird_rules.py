@@ -11,7 +11,7 @@ from dataops_dagster import config
 from dataops_dagster.errors import ConfigError
 from dataops_dagster.gate.decisions import approved_deployments
 from dataops_dagster.model import Decision, DecisionKind
-from dataops_dagster.settings import Approvals
+from dataops_dagster.settings_gate import Approvals
 from dataops_dagster.settings_tinybird import Tinybird
 from dataops_dagster.tinybird import guard, plan, resources
 from dataops_dagster.tinybird.command import Ended

@@ -22,12 +22,9 @@ from dataops_dagster.meltano_cloud.model import FAILED, READY, CloudWorkspace
 from dataops_dagster.model import Outcome
 from dataops_dagster.plan import as_data
 from dataops_dagster.platforms import meltano_cloud as platform
-from dataops_dagster.settings import (
-    MELTANO_CLOUD_TOKEN,
-    MeltanoCloudStep,
-    Project,
-)
+from dataops_dagster.settings import Project
 from dataops_dagster.settings_base import duration
+from dataops_dagster.settings_steps import MELTANO_CLOUD_TOKEN, MeltanoCloudStep
 from dataops_dagster.text import one_line, span
 
 HEADER = ("project", "workspace", "cloud_workspace", "state", "answer")

@@ -30,7 +30,8 @@ from dataops_dagster.model import (
     Rejected,
 )
 from dataops_dagster.plan import as_data
-from dataops_dagster.settings import Approvals, Project, Workspace
+from dataops_dagster.settings import Project, Workspace
+from dataops_dagster.settings_gate import Approvals
 from dataops_dagster.settings_tinybird import Destructive
 
 SAID_NO = 1

@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
 from dataops_dagster.model import Decision, DecisionKind, Plan, State, Verdict
-from dataops_dagster.settings import Approvals
+from dataops_dagster.settings_gate import Approvals
 from dataops_dagster.text import moment
 
 SKEW = timedelta(minutes=5)

@@ -11,7 +11,9 @@ from datetime import datetime, timedelta, timezone
 from dataops_dagster.gate.decisions import SKEW, rejected_verdict
 from dataops_dagster.gate.verdicts import all_of, is_open
 from dataops_dagster.model import Decision, Evidence, Outcome, State, Verdict
-from dataops_dagster.settings import Gate, Step, Supersede
+from dataops_dagster.settings import Supersede
+from dataops_dagster.settings_gate import Gate
+from dataops_dagster.settings_steps import Step
 from dataops_dagster.text import moment, span
 
 

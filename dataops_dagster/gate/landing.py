@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 from dataops_dagster.gate.lint import Finding
 from dataops_dagster.model import Equality, Plan, State, Verdict
-from dataops_dagster.settings import TreeRule
+from dataops_dagster.settings_gate import TreeRule
 
 _SHOWN = 5
 _TESTED = (Equality.SAME_COMMIT, Equality.SAME_TREE, Equality.SAME_SCOPE)

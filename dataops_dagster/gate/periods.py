@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from cronsim import CronSim
 
 from dataops_dagster.model import State, Verdict
-from dataops_dagster.settings import Period
+from dataops_dagster.settings_gate import Period
 from dataops_dagster.text import moment
 
 Stretch = tuple[datetime, datetime]

@@ -21,7 +21,7 @@ from dataops_dagster.meltano_cloud.model import (
     workspace_of,
     workspaces_of,
 )
-from dataops_dagster.settings import MeltanoCloudStep
+from dataops_dagster.settings_steps import MeltanoCloudStep
 
 _JSON = "application/hal+json, application/json"
 _PAGES = 100

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from dataops_dagster import urls
 from dataops_dagster.errors import Problem
 from dataops_dagster.meltano_cloud.model import CloudWorkspace
-from dataops_dagster.settings import MeltanoCloudStep, Project, Workspace
+from dataops_dagster.settings import Project, Workspace
+from dataops_dagster.settings_steps import MeltanoCloudStep
 
 IN_THE_APP = "in the app: the drop-down menu, Settings, “Active environment”, Save"
 """No documented call sets it. Source: <https://docs.meltano.com/meltano-cloud/workspace-settings>."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from dataops_dagster.errors import ConfigError
 from dataops_dagster.exchange import Exchange
-from dataops_dagster.settings import MeltanoCloudStep
+from dataops_dagster.settings_steps import MeltanoCloudStep
 
 _SECRET = re.compile(r"[!-~]+")
 _MARGIN_SECONDS = 60.0

@@ -9,7 +9,9 @@ import dagster as dg
 from dataops_dagster import execution, linting
 from dataops_dagster.orchestration import metadata, naming, records
 from dataops_dagster.orchestration.ops import answered_errors
-from dataops_dagster.settings import Lint, LintLevel, MeltanoStep, Project, Workspace
+from dataops_dagster.settings import Project, Workspace
+from dataops_dagster.settings_gate import Lint, LintLevel
+from dataops_dagster.settings_steps import MeltanoStep
 from dataops_dagster.store import store_of
 
 

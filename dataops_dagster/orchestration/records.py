@@ -17,7 +17,8 @@ from dataops_dagster.errors import ToolError
 from dataops_dagster.gate import decisions as gate_decisions
 from dataops_dagster.model import Book, Decision, DecisionKind, Evidence, Outcome
 from dataops_dagster.orchestration import naming
-from dataops_dagster.settings import Approvals, Workspace
+from dataops_dagster.settings import Workspace
+from dataops_dagster.settings_gate import Approvals
 
 COMMIT, TREE, ENVIRONMENT = "dataops/commit", "dataops/tree", "dataops/environment"
 RAN, DETAIL, OUTCOME = "dataops/ran", "dataops/detail", "dataops/outcome"

@@ -38,7 +38,8 @@ from dataops_dagster.model import (
 from dataops_dagster.orchestration import naming, records
 from dataops_dagster.orchestration.asking import ATTEMPTS, MARGIN, Asking, Decision, Wait
 from dataops_dagster.planning import is_on, rollback_of
-from dataops_dagster.settings import Project, Step, Workspace
+from dataops_dagster.settings import Project, Workspace
+from dataops_dagster.settings_steps import Step
 from dataops_dagster.store import Store
 
 PROMOTION = timedelta(minutes=30)

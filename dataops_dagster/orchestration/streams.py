@@ -8,7 +8,8 @@ import dagster as dg
 
 from dataops_dagster.orchestration import naming, records
 from dataops_dagster.platforms import Result, Task
-from dataops_dagster.settings import MeltanoStep, Project
+from dataops_dagster.settings import Project
+from dataops_dagster.settings_steps import MeltanoStep
 
 
 def stream_specs(project: Project) -> list[dg.AssetSpec]:

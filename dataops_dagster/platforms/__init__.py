@@ -11,7 +11,7 @@ from typing import Any
 from dataops_dagster.model import Effects
 from dataops_dagster.platforms import command, meltano, meltano_cloud, tinybird
 from dataops_dagster.platforms.task import Purpose, Result, Task
-from dataops_dagster.settings import Step
+from dataops_dagster.settings_steps import Step
 
 # A step's type is decided by its platform, which the type checker cannot follow through a table.
 PLATFORMS: Mapping[str, Callable[[Any, Task, Callable[[str], None]], Result]] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from dataops_dagster.platforms.task import Result, Task, run_program
-from dataops_dagster.settings import CommandStep
+from dataops_dagster.settings_steps import CommandStep
 
 
 def execute(step: CommandStep, task: Task, on_line: Callable[[str], None]) -> Result:

@@ -21,7 +21,7 @@ from dataops_dagster.platforms import installations
 from dataops_dagster.platforms.exported import ExportedFiles
 from dataops_dagster.platforms.meltano_command import DATABASE, Meltano, kept_for, shared_by
 from dataops_dagster.platforms.task import Result, Task, variables_of
-from dataops_dagster.settings import MeltanoStep
+from dataops_dagster.settings_steps import MeltanoStep
 
 _PLUGINS = 300
 """More blocks than this in one run are no pipelines of anybody; each may take a lock."""

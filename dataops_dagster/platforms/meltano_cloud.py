@@ -15,7 +15,7 @@ from dataops_dagster.meltano_cloud.identity import judge
 from dataops_dagster.meltano_cloud.model import CloudWorkspace, Job
 from dataops_dagster.model import Outcome
 from dataops_dagster.platforms.task import Log, Result, Task
-from dataops_dagster.settings import MeltanoCloudStep
+from dataops_dagster.settings_steps import MeltanoCloudStep
 
 
 def execute(step: MeltanoCloudStep, task: Task, on_line: Callable[[str], None]) -> Result:

@@ -10,7 +10,7 @@ from pathlib import Path
 from dataops_dagster.folders import cache_folder, state_folder
 from dataops_dagster.locks import Locked
 from dataops_dagster.platforms.task import Result, Task, run_program
-from dataops_dagster.settings import MeltanoStep
+from dataops_dagster.settings_steps import MeltanoStep
 
 DATABASE = "MELTANO_DATABASE_URI"
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from dataops_dagster import process
 from dataops_dagster.errors import ConfigError
 from dataops_dagster.model import Facts, Outcome
-from dataops_dagster.settings import CommandStep, MeltanoStep, Project
+from dataops_dagster.settings import Project
+from dataops_dagster.settings_steps import CommandStep, MeltanoStep
 
 # Variables that people let through and that say nothing secret.
 _PUBLIC = frozenset(("HOME", "USER", "LANG", "LANGUAGE", "TZ", "PATH", "TMPDIR", "SHELL", "TERM"))

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from dataops_dagster.errors import ConfigError
 from dataops_dagster.model import Effects, Facts, Operation, Outcome
 from dataops_dagster.platforms.task import Log, Purpose, Result, Task
-from dataops_dagster.settings import TinybirdStep, Workspace
+from dataops_dagster.settings import Workspace
+from dataops_dagster.settings_steps import TinybirdStep
 from dataops_dagster.settings_tinybird import Tinybird
 from dataops_dagster.tinybird import deploying, testing
 from dataops_dagster.tinybird import plan as planning
