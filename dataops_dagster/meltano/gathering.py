@@ -49,9 +49,16 @@ def gather(files: Files) -> Reading | None:
         },
         timers=timers(project.schedules, pipelines),
         properties={
-            (each.name, *setting): value
-            for each in pipelines
-            for setting, value in each.settings.items()
+            **{
+                ("schedule", each.name, "env", str(name)): value
+                for each in reversed(project.schedules)
+                for name, value in each.env.items()
+            },
+            **{
+                ("pipeline", each.name, *setting): value
+                for each in pipelines
+                for setting, value in each.settings.items()
+            },
         },
         env=project.env,
         project_id=project.project_id,
@@ -61,7 +68,22 @@ def gather(files: Files) -> Reading | None:
         duplicates=tuple(oddities.duplicates(project)),
         nulls={name: tuple(oddities.nulls(project, name)) for name in environments},
         clashes={name: tuple(oddities.clashes(project, name)) for name in environments},
+        given={name: _given(project, name) for name in environments},
     )
+
+
+def _given(project: Project, environment: str) -> dict[Key, frozenset[str]]:
+    """Return the names in the `env:` of plug-ins that have one, and of what they inherit from."""
+    overrides = project.environment_entries[environment].plugins
+    found: dict[Key, frozenset[str]] = {}
+    for key, entry in project.entries.items():
+        line = [entry, *project.parents[key].chain]
+        envs = [e.env for e in line] + [overrides[e.key].env for e in line if e.key in overrides]
+        if any(envs):
+            found[key] = frozenset(
+                str(name) for env in envs if isinstance(env, dict) for name in env
+            )
+    return found
 
 
 _V = TypeVar("_V")

@@ -151,7 +151,9 @@ def _leaves(value: Any) -> Iterator[tuple[str, Any]]:
             # The first is looked at first: of a long value people see the begin.
             if isinstance(found, dict):
                 label = found.get("name") or found.get("key")  # beside a `value`
-                inside = ((label if key == "value" and label else key, v) for key, v in found.items())
+                inside = (
+                    (label if key == "value" and label else key, v) for key, v in found.items()
+                )
                 waiting += [(str(key), inner) for key, inner in inside][::-1]
             elif isinstance(found, list | tuple):
                 waiting += [(name, inner) for inner in reversed(found)]
