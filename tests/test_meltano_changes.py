@@ -388,5 +388,17 @@ def test_settings_without_end_are_left_out_and_that_is_told(monkeypatch):
     (problem,) = read().problems
     assert (problem.place.path, problem.reason) == (
         "meltano.yml",
-        "there are over 30 settings in all; from here on they are left out",
+        "there are over 30 settings, inherited ones counted at each level; the rest is left out",
     )
+
+
+@pytest.mark.parametrize("last", ["", ", config: {mine: null}"])  # for that one there is no answer
+def test_what_is_inherited_costs_at_each_level(monkeypatch, last):
+    monkeypatch.setattr(gathering, "_SETTINGS", 20_000)
+    config = ", ".join(f"k{i}: 1" for i in range(300))
+    line = "".join(f"  - {{name: t{i}, inherit_from: t{i - 1}{last}}}\n" for i in range(1, 45))
+    reading = read(
+        "environments: [{name: prod}]\nplugins:\n  extractors:\n"
+        f"  - {{name: t0, namespace: t, config: {{{config}}}}}\n{line}"
+    )
+    assert 5 < len(reading.configurations["prod"]) < 15

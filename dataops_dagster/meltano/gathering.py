@@ -21,7 +21,7 @@ from dataops_dagster.meltano.resolving import resolve
 from dataops_dagster.meltano.schedules import FOLDER, Pipeline, pipeline, timers
 
 _SETTINGS = 200_000
-"""How many settings are worked out, in all environments together."""
+"""How many settings are worked out, in all environments together; an inherited one at each level."""
 
 _PIPELINES = 500
 """How many pipelines are read."""
@@ -108,13 +108,23 @@ def _configurations(
         for plugin in project.plugins:
             answer = resolve(known, plugin, environment.name)
             told[plugin.type, plugin.name] = answer
-            count += 1 + len(answer.settings)
+            count += _cost(known, (plugin.type, plugin.name), len(answer.settings))
             if count > _SETTINGS:
                 reason = (
-                    f"there are over {_SETTINGS} settings in all; from here on they are left out"
+                    f"there are over {_SETTINGS} settings, inherited ones counted at each level;"
+                    " the rest is left out"
                 )
                 return found, [Unreadable(environment.place, reason)]
     return found, []
+
+
+def _cost(project: Project, key: Key, settings: int) -> int:
+    """Return how many settings were looked up, also where that led to no answer."""
+    line = [project.entries[key], *project.parents[key].chain]
+    written = sum(
+        len(e.settings) + (len(e.config) if isinstance(e.config, dict) else 0) for e in line
+    )
+    return 1 + len(line) * max(settings, written)
 
 
 def _digest(value: Any) -> str:
