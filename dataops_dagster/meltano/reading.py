@@ -29,11 +29,11 @@ MANIFEST = "meltano.yml"
 class Reading:
     """A project with the configuration of every plug-in by environment.
 
-    `locks` are digests of lock files by their paths, `properties` what pipelines and
-    schedules set at run time, by kind and name, plug-in or `env`, and setting; `problems` say
-    what could not be read, `failure` why Meltano would answer nothing at all. `duplicates` are what is written to no effect; `nulls`, and
-    `clashes` of values with mappings, are so in an environment; so are the names of variables that are
-    `given` to single plug-ins by their `env:`.
+    `locks` are digests of lock files by their paths; `properties` what pipelines and schedules set at
+    run time, by kind and name, plug-in or `env`, and setting. `problems` say what could not be read,
+    `failure` why Meltano would answer nothing at all. `duplicates` are what is written to no effect.
+    In an environment there are `nulls`, `clashes` of values with mappings, and the names of variables
+    that are `given` to single plug-ins by their `env:`.
     """
 
     plugins: Mapping[Key, Plugin] = field(default_factory=dict)

@@ -14,7 +14,7 @@ from enum import Enum
 from itertools import islice, pairwise
 from typing import Any
 
-from dataops_dagster.meltano.model import Setting
+from dataops_dagster.meltano.model import Layer, Setting
 from dataops_dagster.text import one_line
 
 HIDDEN = "*****"
@@ -60,6 +60,7 @@ _TELLING = re.compile(
 _HTTP_LOGIN = re.compile(r"https?://(?!git@)[^/\s@]+@")
 _LOGIN = re.compile(r"://[^/\s@]+@")
 _QUERY = re.compile(r"(?<=[?&])([\w-]{1,50}=)(?!\$)[^&#\s]+")
+_NAMED = re.compile(r"(\W{0,100}([\w.-]{1,100})[\"']?\s{0,100}[:=]\s?)(.*)", re.DOTALL)
 _UUID = re.compile(r"(?i)\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
 _LONG_WORD = re.compile(r"[A-Za-z0-9+/=_-]{20,}")
 _ENTROPY = 3.0
@@ -122,6 +123,14 @@ def shown(setting: Setting | None) -> str:
     if setting is None:
         return ""
     return HIDDEN if secrecy(setting) is not Secrecy.NONE else brief(setting.value)
+
+
+def masked(line: str) -> str:
+    """Return a line of any file without what is surely a secret; a name before it stays."""
+    match = _NAMED.match(line)
+    begin, name, value = match.groups() if match else ("", "", line)
+    is_secret = secrecy(Setting(name, value, Layer.BASE, "")) is Secrecy.CERTAIN
+    return begin + HIDDEN if is_secret else line
 
 
 def without_login(url: str) -> str:
