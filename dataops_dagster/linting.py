@@ -14,6 +14,7 @@ from dataops_dagster.meltano import lint as meltano
 from dataops_dagster.meltano.reading import Reading
 from dataops_dagster.model import Plan
 from dataops_dagster.objects import shown
+from dataops_dagster.process import NEEDED_BY_PROGRAMS, SET_FOR_PROGRAMS
 from dataops_dagster.settings import Project, Workspace
 from dataops_dagster.settings_steps import MeltanoStep
 from dataops_dagster.store import Store
@@ -63,18 +64,25 @@ def in_project(
 ) -> list[Finding]:
     """Return what the rules say of a Meltano project in a workspace's environment."""
     others = dict.fromkeys(other.environment for other in project.workspaces.values())
+    variables = variables_of(workspace)
     return meltano.findings(
-        reading, workspace.environment, others, variables=variables_of(workspace), ignore=ignore
+        reading,
+        workspace.environment,
+        others,
+        variables=variables,
+        # It may be set where the run will be: what is not set here is no proof.
+        unset={name for name in variables or () if name not in (*os.environ, *SET_FOR_PROGRAMS)},
+        ignore=ignore,
     )
 
 
 def variables_of(workspace: Workspace) -> set[str] | None:
-    """Return the variables that Meltano has in a workspace, by name; None where we do not run it.
+    """Return the variables that all runs of Meltano in a workspace are given, by name.
 
-    Those count that its steps let through and that are set in this process.
+    None where we do not run it.
     """
     steps = [step for step in (workspace.run, workspace.deploy) if isinstance(step, MeltanoStep)]
-    given = [{name for name in step.variables if name in os.environ} for step in steps]
+    given = [{*step.variables, *NEEDED_BY_PROGRAMS, *SET_FOR_PROGRAMS} for step in steps]
     return set.intersection(*given) if given else None
 
 

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from dataops_dagster.git import Access
+from dataops_dagster.meltano.redaction import masked
 from dataops_dagster.model import DroppedLine, Overwrite
 from dataops_dagster.objects import shown
 from dataops_dagster.store import Store
@@ -143,4 +144,4 @@ def _argument(name: bytes) -> str:
 def _shown(line: bytes) -> str:
     """Return a line as people may see it: inert, short, and without what looks like a secret."""
     text = inert(line.decode("utf-8", "replace"))
-    return _LOGIN.sub("://*****@", _SECRET.sub(r"\1 *****", text))[:_WIDTH]
+    return masked(_LOGIN.sub("://*****@", _SECRET.sub(r"\1 *****", text)))[:_WIDTH]

@@ -37,6 +37,9 @@ SHORTEST_SECRET = 4
 NEEDED_BY_PROGRAMS = ("PATH", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
 """Names that say where programs and certificates are; no secret stands in them."""
 
+SET_FOR_PROGRAMS = ("HOME", "LC_ALL")
+"""Names that every program of a workspace gets a value of, whatever our own environment is."""
+
 
 @dataclass(frozen=True)
 class Completed:

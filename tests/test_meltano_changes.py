@@ -189,6 +189,27 @@ def test_a_part_that_comes_goes_or_changes_is_told(old, new, told):
     assert changed((old, new)).parts == (told,)
 
 
+def test_an_installer_is_told_without_its_logins_and_tokens():
+    found = changed(
+        ("tap-x==1.0", "tap-x==1.1 --index-url https://ada:hunter2@example.com/?key=hunter2")
+    )
+    (part,) = found.parts
+    assert part.new.endswith("https://*****@example.com/?key=*****")
+
+
+def test_the_variables_of_a_schedule_are_told():
+    found = changed(("job: load}", "job: load, env: {TAP_X_HOST: x, TAP_X_PASSWORD: hunter2}}"))
+    assert rows(found) == [
+        ("env", "TAP_X_HOST (in nightly)", "", "x", "schedule nightly"),
+        ("env", "TAP_X_PASSWORD (in nightly)", "", HIDDEN, "schedule nightly"),
+    ]
+
+
+def test_a_name_without_end_is_told_short():
+    (_, job) = changed(("name: load,", f"name: {'x' * 3000},")).parts[::-1]
+    assert len(job.name) == 100
+
+
 def test_a_plugin_that_goes_takes_its_settings_along():
     text = edited(
         ("  loaders:\n", "  - {name: tap-z, namespace: tap_z, config: {a: 1}}\n  loaders:\n")
@@ -258,6 +279,7 @@ def test_a_pipeline_that_follows_a_deployment_starts_without_a_time():
             "metadata: {users: {replication-method: FULL_TABLE}}",
             "_metadata.users.replication-method",
         ),
+        ("metadata: {users: {selected: false}}", "_metadata.users.selected"),
         ("select: [users.*]", "_select"),
         ("select_filter: [users]", "_select_filter"),
         ("config: {replication_key: id, host: prod.example.com}", "replication_key"),
@@ -270,6 +292,12 @@ def test_what_affects_the_state_of_loads_is_called_out(written, setting):
     (told,) = found.state
     assert (told.subject, told.setting) == ("tap-x", setting)
     assert told.why
+
+
+def test_a_pipeline_whose_own_settings_affect_the_state_of_loads_is_called_out():
+    after = read(load="properties: {target-y.schema: raw, tap-x.host: other}\n")
+    (told,) = changes(read(), after, "prod", now=NOW).state
+    assert (told.subject, told.setting, told.new) == ("target-y", "schema (in load)", "raw")
 
 
 def test_a_setting_that_affects_no_state_is_not_called_out():
@@ -360,5 +388,17 @@ def test_settings_without_end_are_left_out_and_that_is_told(monkeypatch):
     (problem,) = read().problems
     assert (problem.place.path, problem.reason) == (
         "meltano.yml",
-        "there are over 30 settings in all; from here on they are left out",
+        "there are over 30 settings, inherited ones counted at each level; the rest is left out",
     )
+
+
+@pytest.mark.parametrize("last", ["", ", config: {mine: null}"])  # for that one there is no answer
+def test_what_is_inherited_costs_at_each_level(monkeypatch, last):
+    monkeypatch.setattr(gathering, "_SETTINGS", 20_000)
+    config = ", ".join(f"k{i}: 1" for i in range(300))
+    line = "".join(f"  - {{name: t{i}, inherit_from: t{i - 1}{last}}}\n" for i in range(1, 45))
+    reading = read(
+        "environments: [{name: prod}]\nplugins:\n  extractors:\n"
+        f"  - {{name: t0, namespace: t, config: {{{config}}}}}\n{line}"
+    )
+    assert 5 < len(reading.configurations["prod"]) < 15

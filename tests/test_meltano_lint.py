@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
-from dataops_dagster.meltano import lint
+from dataops_dagster.meltano import lint, oddities
+from dataops_dagster.meltano.files import GivenFiles
+from dataops_dagster.meltano.gathering import gather
 from dataops_dagster.meltano.lint import RULES, Severity
+from dataops_dagster.meltano.project import load
 from tests.meltano_examples import SEED, SHOP, edited, read
 
 SET = {"TAP_X_PASSWORD"}
@@ -45,12 +49,12 @@ def test_the_example_that_everyone_starts_with_names_the_domain_that_staging_inh
     assert more == []
     assert {rule for rule, _, _ in told} == {
         "inherited-setting",
-        "likely-secret",
         "unlocked-plugin",
     }
     assert "inherited-setting" not in {rule for rule, _, _ in found(SEED, "prod")}
 
 
+NIGHTLY = '- {name: nightly, interval: "0 3 * * *", job: load}'
 OVERRIDE = "{host: prod.example.com}"
 
 
@@ -195,9 +199,9 @@ def test_a_credential_that_two_environments_share_is_found_and_not_shown():
 
 def test_a_variable_that_is_not_set_at_the_target_is_found_where_its_name_stands():
     ((rule, line, reason),) = found(variables=set())
-    assert (rule, reason) == (
-        "missing-variable",
-        "tap-x password: TAP_X_PASSWORD is not set in prod, and would be empty",
+    assert rule == "missing-variable"
+    assert reason.startswith(
+        "tap-x password: TAP_X_PASSWORD is not set in prod, and would be empty"
     )
     assert "$TAP_X_PASSWORD" in SHOP.splitlines()[line - 1]
 
@@ -212,11 +216,20 @@ def test_nothing_is_asked_about_variables_that_nobody_knows():
         ("jobs:", "env: {VAULT: here}\njobs:"),
         ("- name: prod\n", "- name: prod\n  env: {VAULT: here}\n"),
         ("$VAULT", "$MELTANO_ENVIRONMENT"),
+        ("    pip_url: tap-x==1.0\n", "    pip_url: tap-x==1.0\n    env: {VAULT: here}\n"),
+        ("{name: tap-x, config: {host: prod", "{name: tap-x, env: {VAULT: a}, config: {host: prod"),
     ],
 )
 def test_a_variable_that_the_project_or_meltano_sets_is_there(pair):
     told = changed(("$TAP_X_PASSWORD", "$VAULT"), pair, variables=set())
     assert "missing-variable" not in {rule for rule, _, _ in told}
+
+
+def test_a_variable_that_the_project_sets_from_another_one_needs_that_one():
+    told = changed(("jobs:", "env: {TAP_X_PASSWORD: $VAULT}\njobs:"), variables=set())
+    ((rule, line, reason),) = told
+    assert (rule, line) == ("missing-variable", 26)
+    assert reason.startswith("env TAP_X_PASSWORD: VAULT is not set in prod")
 
 
 def test_a_file_that_cannot_be_read_is_found_with_its_line():
@@ -239,6 +252,31 @@ def test_a_secret_among_the_properties_of_a_pipeline_is_found():
     assert told[0] == "clear-secret"
 
 
+def test_a_secret_among_the_variables_of_a_schedule_is_found_where_the_schedule_stands():
+    ((rule, line, reason),) = changed(("job: load}", "job: load, env: {TAP_X_PASSWORD: hunter2}}"))
+    assert (rule, line) == ("clear-secret", SHOP.splitlines().index(NIGHTLY) + 1)
+    assert reason.startswith("env TAP_X_PASSWORD")
+
+
+def test_a_file_with_a_hostile_name_is_told_on_one_line():
+    reading = gather(GivenFiles({"meltano.yml": SHOP, "pipelines/\x1b[31mx\n\udcff.yml": "a: [\n"}))
+    (told,) = lint.findings(reading, "prod")
+    assert told.path == "pipelines/[31mx .yml"
+    assert reading.told_problems("prod")[0].startswith("pipelines/[31mx .yml:2: ")
+
+
+def test_clashes_are_found_in_time_that_grows_with_their_number():
+    def cost(count: int) -> float:
+        ours, theirs = (", ".join(f"k{i}: {v}" for i in range(count)) for v in ("1", "{a: 1}"))
+        text = edited((OVERRIDE, f"{{{ours}}}"), ("{host: example.com,", f"{{{theirs},"))
+        project = load(GivenFiles({"meltano.yml": text}))
+        begin = time.process_time()
+        assert len(list(oddities.clashes(project, "prod"))) == count
+        return time.process_time() - begin
+
+    assert cost(8000) < 30 * max(cost(1000), 0.005)
+
+
 def test_a_finding_is_new_wherever_its_line_was():
     before = lint.findings(read(edited(("$TAP_X_PASSWORD", "hunter2"))), "prod")
     text = edited(("$TAP_X_PASSWORD", "hunter2"), ("project_id", "\n\nproject_id"))
@@ -256,6 +294,5 @@ def test_the_rules_that_close_a_gate_are_those_for_what_would_break():
         "missing-variable",
         "job-plugin",
         "clash",
-        "unlocked-plugin",
         "clear-secret",
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from dataops_dagster.meltano.model import Layer, Setting
@@ -29,6 +31,16 @@ def setting(value, name="host", **more) -> Setting:
         "service_account_key",
         "auth.headers.Authorization",
         "secret_key_base",
+        "PGPASSWORD",
+        "clientsecret",
+        "APIToken",
+        "accesskey",
+        "api_keys",
+        "api_key_2",
+        "password2",
+        "db_pass",
+        "session_cookie",
+        "jwt",
     ],
 )
 def test_a_name_tells_a_secret(name):
@@ -56,6 +68,8 @@ def test_a_name_tells_a_secret(name):
         "secret_name",
         "password_file",
         "compass",
+        "compass_through",
+        "sort_keys",
     ],
 )
 def test_a_name_that_only_sounds_like_one_tells_none(name):
@@ -77,6 +91,17 @@ def test_a_name_that_only_sounds_like_one_tells_none(name):
         ["fine", {"x": "https://u:pw@example.com"}],
         {"outer": {"password": "short"}},
         [{"api_key": 7}],
+        "postgres://ada:hun/ter2@db.example.com/shop",
+        '{"user": "ada", "password": "hunter2"}',
+        "https://example.com/feed?api_key=abc123",
+        "https://example.blob.core.windows.net/box?sv=1&sig=abc%3D",
+        "SharedAccessKey=abcdef",
+        "--user ada --db-password hunter2",
+        "X-API-Key: abc123def",
+        "https://hooks.slack.com/services/T0/B0/abcdEFGH",
+        "AIzaSyA-abcdefghij0123456789",
+        [{"name": "Authorization", "value": "hunter2"}],
+        [{"password": "hunter2"}, *["x"] * 20_000],
     ],
 )
 def test_a_value_tells_a_secret_itself(value):
@@ -93,8 +118,28 @@ def test_a_value_tells_a_secret_itself(value):
     ],
 )
 def test_a_long_random_word_is_likely_to_be_a_secret(value):
-    assert secrecy(setting(value, "client_id")) is Secrecy.LIKELY
-    assert shown(setting(value, "client_id")) == HIDDEN
+    assert secrecy(setting(value, "app")) is Secrecy.LIKELY
+    assert shown(setting({"session_id": value})) == HIDDEN
+
+
+@pytest.mark.parametrize("name", ["client_id", "spreadsheet_id", "outer.clientId"])
+def test_what_identifies_is_shown_however_random_it_looks(name):
+    value = "39Pu9tTomnTv594VAFYnmRvkEpSlI7a6"
+    assert shown(setting(value, name)) == value
+    assert secrecy(setting({"client_id": value}, "config")) is Secrecy.NONE
+
+
+@pytest.mark.parametrize(
+    "piece", ["://:a", "--", "'", '"password" ', "a-", "bearer ", "://", "pass", "sk-", "${A}"]
+)
+def test_a_long_value_is_looked_at_in_time_that_grows_with_its_length(piece):
+    def cost(length: int) -> float:
+        begin = time.process_time()
+        shown(setting(piece * (length // len(piece))))
+        return time.process_time() - begin
+
+    cost(1000)
+    assert cost(100_000) < 30 * max(cost(10_000), 0.01)
 
 
 @pytest.mark.parametrize(
@@ -106,6 +151,8 @@ def test_a_long_random_word_is_likely_to_be_a_secret(value):
         ("postgres://ada@db.example.com/shop", None),
         ("analytics_warehouse_staging_2024_eu_west_1", None),
         ("2026-11-22T00:00:00+00:00", None),
+        ("https://example.com:8080/users/@ada", None),
+        ("arn:aws:secretsmanager:eu-west-1:1:secret:prod/db", None),
         (5000, "5000"),
         (True, "true"),
         (None, "null"),

@@ -29,6 +29,7 @@ def utc(text: str) -> datetime:
         ("@annually", "2027-01-01 00:00"),
         ("30 6 * * 1-5", "2026-11-23 06:30"),
         ("0 0 29 2 *", "2028-02-29 00:00"),
+        ("0 0 * * fri-SUN", "2026-11-27 00:00"),
     ],
 )
 def test_a_schedule_runs_next_when_meltano_would_say(interval, first):

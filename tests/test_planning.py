@@ -789,6 +789,7 @@ SECRETS = (
     *("password: hunter2", "export DB_PASSWORD=hunter2", '  "api_key": "hunter2",'),
     *("client-secret = hunter2", "GITHUB_TOKEN: hunter2", "AWS_SECRET_ACCESS_KEY='hunter2'"),
     *("{user: a, passwd: hunter2, port: 1}", "private_key : >- hunter2", "credentials=hunter2"),
+    *("  pass: hunter2", "session_cookie: hunter2", "X-API-Key: hunter2", "curl --token hunter2"),
     f"{'x' * 190} password: hunter2",
 )
 

@@ -20,7 +20,6 @@ from dataops_dagster.meltano.model import Layer, Place, Plugin, Setting
 from dataops_dagster.meltano.reading import EMPTY, Reading
 from dataops_dagster.meltano.redaction import HIDDEN, brief, shown, without_login
 from dataops_dagster.meltano.schedules import Timer
-from dataops_dagster.text import one_line
 
 CHANGED_SECRET = "changed (secret)"  # noqa: S105  # it says so without telling it
 
@@ -30,7 +29,7 @@ _MOST = 2000
 _STATEFUL: Mapping[str, str] = {
     r"(?:_metadata\..+\.)?replication[-_]key": "the state that is kept was made with another key",
     r"(?:_metadata\..+\.)?replication[-_]method": "loads become whole, or begin to keep a state",
-    r"_select(?:_filter)?": "streams come or go",
+    r"_select(?:_filter)?|_metadata\..+\.(?:selected|inclusion)": "streams come or go",
     r"_state|_catalog|_use_cached_catalog": "loads begin from another state or catalog",
     r"_load_schema|(?:default_)?(?:target_)?schema(?:_name)?": "loads go into another schema",
 }
@@ -126,7 +125,7 @@ def parts(before: Reading, after: Reading) -> Iterator[PartChange]:
     for kind, look in _PARTS.items():
         for name, old, new in _pairs(look(before), look(after)):
             if old != new:
-                yield PartChange(kind, one_line(name), old or "", new or "")
+                yield PartChange(kind, brief(name), old or "", new or "")
 
 
 def _environments(reading: Reading) -> dict[str, str]:
@@ -192,7 +191,7 @@ def _happens(old: Timer | None, new: Timer | None) -> str:
 def _stateful(changed: Iterable[SettingChange]) -> Iterator[StateChange]:
     for change in changed:
         for pattern, why in _STATEFUL.items():
-            if re.fullmatch(pattern, change.setting):
+            if re.fullmatch(rf"(?:{pattern})(?: \(in .+\))?", change.setting):  # of a pipeline
                 yield StateChange(change.plugin, change.setting, change.old, change.new, why)
 
 

@@ -21,7 +21,7 @@ from dataops_dagster.meltano.resolving import resolve
 from dataops_dagster.meltano.schedules import FOLDER, Pipeline, pipeline, timers
 
 _SETTINGS = 200_000
-"""How many settings are worked out, in all environments together."""
+"""How many settings are worked out, in all environments together; an inherited one at each level."""
 
 _PIPELINES = 500
 """How many pipelines are read."""
@@ -49,9 +49,16 @@ def gather(files: Files) -> Reading | None:
         },
         timers=timers(project.schedules, pipelines),
         properties={
-            (each.name, *setting): value
-            for each in pipelines
-            for setting, value in each.settings.items()
+            **{
+                ("schedule", each.name, "env", str(name)): value
+                for each in reversed(project.schedules)
+                for name, value in each.env.items()
+            },
+            **{
+                ("pipeline", each.name, *setting): value
+                for each in pipelines
+                for setting, value in each.settings.items()
+            },
         },
         env=project.env,
         project_id=project.project_id,
@@ -61,7 +68,22 @@ def gather(files: Files) -> Reading | None:
         duplicates=tuple(oddities.duplicates(project)),
         nulls={name: tuple(oddities.nulls(project, name)) for name in environments},
         clashes={name: tuple(oddities.clashes(project, name)) for name in environments},
+        given={name: _given(project, name) for name in environments},
     )
+
+
+def _given(project: Project, environment: str) -> dict[Key, frozenset[str]]:
+    """Return the names in the `env:` of plug-ins that have one, and of what they inherit from."""
+    overrides = project.environment_entries[environment].plugins
+    found: dict[Key, frozenset[str]] = {}
+    for key, entry in project.entries.items():
+        line = [entry, *project.parents[key].chain]
+        envs = [e.env for e in line] + [overrides[e.key].env for e in line if e.key in overrides]
+        if any(envs):
+            found[key] = frozenset(
+                str(name) for env in envs if isinstance(env, dict) for name in env
+            )
+    return found
 
 
 _V = TypeVar("_V")
@@ -86,13 +108,23 @@ def _configurations(
         for plugin in project.plugins:
             answer = resolve(known, plugin, environment.name)
             told[plugin.type, plugin.name] = answer
-            count += 1 + len(answer.settings)
+            count += _cost(known, (plugin.type, plugin.name), len(answer.settings))
             if count > _SETTINGS:
                 reason = (
-                    f"there are over {_SETTINGS} settings in all; from here on they are left out"
+                    f"there are over {_SETTINGS} settings, inherited ones counted at each level;"
+                    " the rest is left out"
                 )
                 return found, [Unreadable(environment.place, reason)]
     return found, []
+
+
+def _cost(project: Project, key: Key, settings: int) -> int:
+    """Return how many settings were looked up, also where that led to no answer."""
+    line = [project.entries[key], *project.parents[key].chain]
+    written = sum(
+        len(e.settings) + (len(e.config) if isinstance(e.config, dict) else 0) for e in line
+    )
+    return 1 + len(line) * max(settings, written)
 
 
 def _digest(value: Any) -> str:

@@ -41,17 +41,18 @@ def findings(
     others: Iterable[str] = (),
     *,
     variables: Collection[str] | None = None,
+    unset: Collection[str] = (),
     ignore: Collection[str] = (),
 ) -> list[Finding]:
     """Return what the rules say of a project in `environment`, in the rules' order.
 
     It is compared with `others`, the environments of other workspaces. `variables` are the names of
-    those that a run there has; None asks nothing about them.
+    those that a run there is given, None asks nothing about them; `unset` have no value here.
     """
     known = [name for name in others if name in reading.environments and name != environment]
-    asked = Asked(reading, environment, known, variables)
+    asked = Asked(reading, environment, known, variables, unset)
     found = (
-        Finding(id_, place.path, place.line, one_line(reason)[:_LONGEST])
+        Finding(id_, one_line(place.path), place.line, one_line(reason)[:_LONGEST])
         for id_, rule in RULES.items()
         if id_ not in ignore
         for place, reason in ((place or _WHOLE, reason) for place, reason in rule.look(asked))
@@ -77,8 +78,9 @@ RULES: Mapping[str, Rule] = {
     "missing-variable": Rule(Severity.ERROR, rules.missing_variable),
     "job-plugin": Rule(Severity.ERROR, rules.undefined_plugin_in_job),
     "clash": Rule(Severity.ERROR, rules.clash),
-    "unlocked-plugin": Rule(Severity.ERROR, rules.unlocked_plugin),
     "clear-secret": Rule(Severity.ERROR, rules.clear_secret),
+    "unset-variable": Rule(Severity.WARNING, rules.unset_variable),
+    "unlocked-plugin": Rule(Severity.WARNING, rules.unlocked_plugin),
     "likely-secret": Rule(Severity.WARNING, rules.likely_secret),
     "shared-credential": Rule(Severity.WARNING, rules.shared_credential),
     "inherited-setting": Rule(Severity.WARNING, rules.inherited_setting),

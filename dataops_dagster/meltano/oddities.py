@@ -60,22 +60,23 @@ def clashes(project: Project, environment: str) -> Told:
     for key, entry in _overrides(project, environment):
         base = project.entries.get(key)
         ours, theirs = _leaves(entry.config), _leaves(base.config if base else None)
+        first = {within: own for own in reversed(list(ours)) for within in _prefixes(own)}
         for setting in (*_values_in(ours, theirs), *_values_in(theirs, ours)):
-            place = next(_at(*ours[own]) for own in ours if _is_within(own, setting))
-            yield place, f"{key[1]} {setting}"
+            yield _at(*ours[first[setting]]), f"{key[1]} {setting}"
 
 
 def _values_in(one: _Leaves, other: _Leaves) -> Iterator[str]:
     """Yield names that are values in `one`, and mappings in `other`."""
-    parts = [name.split(".") for name in other]
-    mappings = {".".join(part[:end]) for part in parts for end in range(1, len(part))}
+    mappings = {within for name in other for within in _prefixes(name) if within != name}
     for name, (holder, key) in one.items():
         if name in mappings and holder[key] not in (None, {}):
             yield name
 
 
-def _is_within(name: str, other: str) -> bool:
-    return name == other or name.startswith(f"{other}.")
+def _prefixes(name: str) -> Iterator[str]:
+    """Yield the names of all that a name is within, itself the last."""
+    parts = name.split(".")
+    return (".".join(parts[:end]) for end in range(1, len(parts) + 1))
 
 
 def _overrides(project: Project, environment: str) -> ItemsView[Key, EnvironmentPlugin]:

@@ -29,9 +29,11 @@ MANIFEST = "meltano.yml"
 class Reading:
     """A project with the configuration of every plug-in by environment.
 
-    `locks` are digests of lock files by their paths, `properties` what pipelines set at run time, by pipeline, plug-in and setting; `problems` say
-    what could not be read, `failure` why Meltano would answer nothing at all. `duplicates` are what is written to no effect; `nulls`, and
-    `clashes` of values with mappings, are so in an environment.
+    `locks` are digests of lock files by their paths; `properties` what pipelines and schedules set at
+    run time, by kind and name, plug-in or `env`, and setting. `problems` say what could not be read,
+    `failure` why Meltano would answer nothing at all. `duplicates` are what is written to no effect.
+    In an environment there are `nulls`, `clashes` of values with mappings, and the names of variables
+    that are `given` to single plug-ins by their `env:`.
     """
 
     plugins: Mapping[Key, Plugin] = field(default_factory=dict)
@@ -39,7 +41,7 @@ class Reading:
     jobs: Mapping[str, Job] = field(default_factory=dict)
     locks: Mapping[str, str] = field(default_factory=dict)
     timers: Mapping[tuple[str, str], Timer] = field(default_factory=dict)
-    properties: Mapping[tuple[str, str, str], Any] = field(default_factory=dict)
+    properties: Mapping[tuple[str, str, str, str], Any] = field(default_factory=dict)
     env: Mapping[str, Any] = field(default_factory=dict)
     project_id: str | None = None
     configurations: Mapping[str, Mapping[Key, Configuration]] = field(default_factory=dict)
@@ -48,6 +50,7 @@ class Reading:
     duplicates: tuple[tuple[Place, str], ...] = ()
     nulls: Mapping[str, tuple[tuple[Place, str], ...]] = field(default_factory=dict)
     clashes: Mapping[str, tuple[tuple[Place, str], ...]] = field(default_factory=dict)
+    given: Mapping[str, Mapping[Key, frozenset[str]]] = field(default_factory=dict)
 
     def failures(self, environment: str) -> Iterator[tuple[Place, str]]:
         """Yield the plug-ins whose configuration cannot be worked out, but for the whole's failure."""
@@ -60,7 +63,7 @@ class Reading:
         """Return what could not be read or worked out, each with its place, on a line."""
         found = [(problem.place, problem.reason) for problem in self.problems]
         return tuple(
-            f"{place.path}:{place.line}: {one_line(reason)}"
+            f"{one_line(place.path)}:{place.line}: {one_line(reason)}"
             for place, reason in (*found, *self.failures(environment))
         )
 
@@ -75,9 +78,9 @@ class Reading:
                     continue
                 origin = f" of {setting.plugin}" if setting.plugin != plugin else ""
                 yield (plugin, name), (setting, setting.layer.value + origin)
-        for (pipeline, plugin, name), value in self.properties.items():
+        for (kind, timer, plugin, name), value in self.properties.items():
             setting = Setting(name, value, Layer.VARIABLE, plugin)
-            yield (plugin, f"{name} (in {pipeline})"), (setting, f"pipeline {pipeline}")
+            yield (plugin, f"{name} (in {timer})"), (setting, f"{kind} {timer}")
         own = self.environments.get(environment)
         for layer, env in (("project", self.env), ("environment", own.env if own else {})):
             for name, value in env.items():

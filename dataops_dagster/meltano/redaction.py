@@ -14,7 +14,7 @@ from enum import Enum
 from itertools import islice, pairwise
 from typing import Any
 
-from dataops_dagster.meltano.model import Setting
+from dataops_dagster.meltano.model import Layer, Setting
 from dataops_dagster.text import one_line
 
 HIDDEN = "*****"
@@ -25,8 +25,8 @@ _LONGEST = 100_000
 
 _KINDS = ("password", "oauth")
 _SECRET = re.compile(
-    r"passwords?|passwd|passphrase|pwd|secrets?|tokens?|credentials?|apikey|authorization|bearer"
-    r"|private|pat"
+    r"\w*(?:password|passwd|secret|token|apikey|accesskey|privatekey|secretkey)s?"
+    r"|passphrase|passcode|pwd|credentials?|creds|authorization|bearer|jwt|private|pat"
 )
 _OPEN_KEY = re.compile(
     r"bookmark|business|cluster|dedup|foreign|group|hash|incremental|join|merge|natural|order"
@@ -39,19 +39,28 @@ _ABOUT = re.compile(
 )
 """Last words of names that only tell something about a secret."""
 
-_WORDS = re.compile(r"[^a-z0-9]+")
+_WORD = re.compile(r"[a-z]+")
 _CAMEL = re.compile(r"([a-z0-9])([A-Z])")
 _VARIABLE = re.compile(r"(?<!\\)\$(?:[A-Z_][A-Z0-9_]*|\{\w+\})")
 _TELLING = re.compile(
-    r"://[^/\s:@]*:[^/\s@]+@"  # a login in a URL
+    # A login in a URL, whose password may have a slash in it; `:8080/` is a port.
+    r"://[^/\s:@]*:(?!\d+[/?#])[^\s@]{1,200}@"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY"
-    r"|(?i:password|pwd|accountkey|secret|token|signature)=[^;&\s]{3,}"
-    r"|(?i:\b(?:bearer|basic) )[\w+/=.-]{8,}"
-    r"|\b(?:gh[pousr]_|github_pat_|glpat-|xox[abprs]-|[sr]k_live_)\w{10,}"
+    r"|(?i:password|passwd|pwd|\bpass|(?:account|access|api|private|secret)[_-]?key|secret|token"
+    r"|signature|\bsig)=[^;&\s]{3,}"
+    r"|(?i:[\"'][\w-]{0,40}(?:password|secret|token|api_?key)[\"']\s?:\s?[\"'][^\"']{3})"
+    r"|(?i:--[\w-]{0,40}(?:password|secret|token|api-?key) [^\s-]\S\S)"
+    r"|(?i:\b(?:[\w-]{0,40}api-key|authorization|password): \S{3})"
+    r"|(?i:\b(?:bearer|basic|token) )[\w+/=.-]{8,}"
+    r"|\b(?:gh[pousr]_|github_pat_|glpat-|xox[abprs]-|xapp-|[sr]k_live_|shp(?:at|ca|pa|ss)_"
+    r"|npm_|hf_|dop_v1_|AIza|dapi(?=[0-9a-f]{20}))[\w-]{10,}"
+    r"|\bsk-[\w-]{20,}|\bSG\.[\w-]{10,}\.[\w-]{10,}|hooks\.slack\.com/services/[\w/]{10,}"
     r"|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\beyJ[\w-]{10,}\.[\w-]{5,}"
 )
 _HTTP_LOGIN = re.compile(r"https?://(?!git@)[^/\s@]+@")
 _LOGIN = re.compile(r"://[^/\s@]+@")
+_QUERY = re.compile(r"(?<=[?&])([\w-]{1,50}=)(?!\$)[^&#\s]+")
+_NAMED = re.compile(r"(\W{0,100}([\w.-]{1,100})[\"']?\s{0,100}[:=]\s?)(.*)", re.DOTALL)
 _UUID = re.compile(r"(?i)\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
 _LONG_WORD = re.compile(r"[A-Za-z0-9+/=_-]{20,}")
 _ENTROPY = 3.0
@@ -75,12 +84,14 @@ def secrecy(setting: Setting) -> Secrecy:
         return Secrecy.CERTAIN
     if any(is_secret_name(name) or _TELLING.search(own) for name, own in said):
         return Secrecy.CERTAIN
-    return Secrecy.LIKELY if any(_is_random(own) for _, own in said) else Secrecy.NONE
+    # What identifies an account, a sheet or an application looks like a key, and is none.
+    random = (name or setting.name for name, own in said if _is_random(own))
+    return Secrecy.NONE if all(map(_is_id, random)) else Secrecy.LIKELY
 
 
 def is_secret_name(name: str) -> bool:
     """Say whether a value behind this dotted name is a secret: `api_token` is, `token_url` is not."""
-    parts = [_WORDS.split(_CAMEL.sub(r"\1_\2", part).lower()) for part in name.split(".")]
+    parts = list(map(_words, name.split(".")))
     if name.startswith("_"):  # what an extra tells is about streams, whatever they are called
         parts = parts[-1:]
     last = parts[-1]
@@ -89,8 +100,22 @@ def is_secret_name(name: str) -> bool:
     return any(any(map(_SECRET.fullmatch, words)) or _ends_in_key(words) for words in parts)
 
 
+def _words(name: str) -> list[str]:
+    return _WORD.findall(_CAMEL.sub(r"\1_\2", name).lower()) or [""]
+
+
 def _ends_in_key(words: list[str]) -> bool:
-    return words[-1] == "key" and len(words) > 1 and not _OPEN_KEY.fullmatch(words[-2])
+    if words[-1] in ("pass", "cookie"):
+        return True
+    is_key = words[-1] in ("key", "keys") and len(words) > 1
+    return is_key and not _OPEN_KEY.fullmatch(words[-2])
+
+
+def _is_id(name: str) -> bool:
+    words = _words(name)
+    return words[-1] in ("id", "ids") and not any(
+        word == "session" or _SECRET.fullmatch(word) for word in words
+    )
 
 
 def shown(setting: Setting | None) -> str:
@@ -100,9 +125,17 @@ def shown(setting: Setting | None) -> str:
     return HIDDEN if secrecy(setting) is not Secrecy.NONE else brief(setting.value)
 
 
+def masked(line: str) -> str:
+    """Return a line of any file without what is surely a secret; a name before it stays."""
+    match = _NAMED.match(line)
+    begin, name, value = match.groups() if match else ("", "", line)
+    is_secret = secrecy(Setting(name, value, Layer.BASE, "")) is Secrecy.CERTAIN
+    return begin + HIDDEN if is_secret else line
+
+
 def without_login(url: str) -> str:
-    """Return a URL without what stands before the host."""
-    return _LOGIN.sub("://*****@", url)
+    """Return a URL, or arguments of an installer, without logins and the values of queries."""
+    return _QUERY.sub(rf"\1{HIDDEN}", _LOGIN.sub(f"://{HIDDEN}@", url))
 
 
 def has_login(url: str) -> bool:
@@ -124,10 +157,15 @@ def _leaves(value: Any) -> Iterator[tuple[str, Any]]:
         waiting = [("", value)]
         while waiting:
             name, found = waiting.pop()
+            # The first is looked at first: of a long value people see the begin.
             if isinstance(found, dict):
-                waiting += [(str(key), inner) for key, inner in found.items()]
+                label = found.get("name") or found.get("key")  # beside a `value`
+                inside = (
+                    (label if key == "value" and label else key, v) for key, v in found.items()
+                )
+                waiting += [(str(key), inner) for key, inner in inside][::-1]
             elif isinstance(found, list | tuple):
-                waiting += [(name, inner) for inner in found]
+                waiting += [(name, inner) for inner in reversed(found)]
             else:
                 yield name, found
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from dataops_dagster.meltano.changes import differs
+from dataops_dagster.meltano.expanding import names
 from dataops_dagster.meltano.model import Layer, Place, Setting
 from dataops_dagster.meltano.reading import Key, Reading
 from dataops_dagster.meltano.redaction import Secrecy, brief, has_login, secrecy, shown
+from dataops_dagster.meltano.values import Table
 
 Found: TypeAlias = Iterator[tuple[Place | None, str]]
 """Places, None for the project as a whole, and what is wrong there."""
@@ -23,13 +25,15 @@ _PROVIDED = ("MELTANO_", "DATAOPS_")
 class Asked:
     """What is looked at: the project, the environment, those it is compared with.
 
-    `variables` are the names that a run in the environment has; None if nobody knows.
+    `variables` are the names that a run in the environment is given, None if nobody knows; `unset`
+    are those of them that have no value as far as we see.
     """
 
     reading: Reading
     environment: str
     others: Sequence[str] = ()
     variables: Collection[str] | None = None
+    unset: Collection[str] = ()
 
     def settings(self, environment: str) -> Iterator[tuple[Key, Setting]]:
         """Yield what is set for all plug-ins in an environment."""
@@ -73,19 +77,42 @@ def no_answer(asked: Asked) -> Found:
 
 
 def missing_variable(asked: Asked) -> Found:
-    """Find variables that settings name and nobody sets."""
+    """Find variables that are needed and that nobody gives to a run."""
+    for place, what, variable in _needed(asked):
+        if variable not in (asked.variables or ()):
+            told = f"{what}: {variable} is not set in {asked.environment}"
+            yield place, f"{told}, and would be empty; name it in variables of the step"
+
+
+def unset_variable(asked: Asked) -> Found:
+    """Find variables that are needed, and given to a run, but without a value here."""
+    for place, what, variable in _needed(asked):
+        if variable in asked.unset:
+            yield place, f"{what}: {variable} has no value here; a run without it is refused"
+
+
+def _needed(asked: Asked) -> Iterator[tuple[Place | None, str, str]]:
+    """Yield the variables that the project itself does not set: place, what needs it, name."""
     if asked.variables is None:
         return
     own = asked.reading.environments.get(asked.environment)
-    there = {*asked.variables, *asked.reading.env, *(own.env if own else {})}
-    for (_, plugin), setting in asked.settings(asked.environment):
+    envs = [asked.reading.env, own.env if own else {}]
+    there = {name for env in envs for name in env}
+    for env in envs:
+        for name, value in env.items():
+            place = env.at(name) if isinstance(env, Table) else None
+            yield from ((place, f"env {name}", v) for v in _open(names(value), there))
+    for key, setting in asked.settings(asked.environment):
         # An extra may name settings of its own plug-in, by their variables.
-        own_ones = re.sub(r"\W", "_", plugin).upper() + "_" if setting.name.startswith("_") else ()
-        for variable in setting.variables:
-            provided = variable.startswith(_PROVIDED) or variable.startswith(own_ones)
-            if variable not in there and not provided:
-                what = f"{plugin} {setting.name}: {variable} is not set in {asked.environment}"
-                yield setting.place, f"{what}, and would be empty"
+        ours = re.sub(r"\W", "_", key[1]).upper() + "_" if setting.name.startswith("_") else ()
+        given = there | asked.reading.given.get(asked.environment, {}).get(key, frozenset())
+        for variable in _open(setting.variables, given):
+            if not variable.startswith(ours):
+                yield setting.place, f"{key[1]} {setting.name}", variable
+
+
+def _open(variables: Iterable[str], there: Collection[str]) -> Iterator[str]:
+    return (v for v in variables if v not in there and not v.startswith(_PROVIDED))
 
 
 def undefined_plugin_in_job(asked: Asked) -> Found:
@@ -144,8 +171,8 @@ def _secrets(asked: Asked, sure: Secrecy, told: str) -> Found:
 
 def _beside_settings(reading: Reading) -> Iterator[tuple[Place | None, str, str, Any]]:
     """Yield what is written beside settings: place, whose it is, name and value."""
-    for (pipeline, plugin, name), value in reading.properties.items():
-        yield reading.timers["pipeline", pipeline].place, plugin, name, value
+    for (kind, timer, plugin, name), value in reading.properties.items():
+        yield reading.timers[kind, timer].place, plugin, name, value
     yield from ((None, "env", name, value) for name, value in reading.env.items())
     for environment in reading.environments.values():
         for name, value in environment.env.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -31,6 +32,8 @@ _WORDS: Mapping[str, str | None] = {
 _ONCE = datetime(2024, 1, 1, tzinfo=timezone.utc)
 _FIELDS, _FIELDS_WITH_SECONDS = 5, 6
 _LONGEST = 200
+_TO_SUNDAY = re.compile(r"(?i)-sun\b")
+"""The end of a week, which Sunday is the begin of to our reader of schedules."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +133,7 @@ def next_time(cron: str, now: datetime, *, fields: int) -> datetime | None:
 
     None if it names none, or has not as many fields; the sixth field is the first, the seconds.
     """
-    cron = cron.replace("?", "*")
+    cron = _TO_SUNDAY.sub("-7", cron.replace("?", "*"))
     if len(cron) > _LONGEST or len(cron.split()) != fields:
         return None
     try:
