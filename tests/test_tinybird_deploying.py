@@ -13,6 +13,7 @@ import pytest
 from dataops_dagster.errors import ConfigError, ToolError
 from dataops_dagster.testing.tinybird import Fault
 from dataops_dagster.tinybird import forward
+from dataops_dagster.tinybird.command import Ended, Tb
 from dataops_dagster.tinybird.deploying import Deployed, Planned
 from dataops_dagster.tinybird.model import Refusal, Verb
 from tests.tinybird_site import (
@@ -203,6 +204,27 @@ def test_somebody_elses_deployment_is_never_discarded(site: Site):
     with pytest.raises(ToolError, match=r"deployment 9 \(data_ready\) stands in the way") as told:
         site.deploy()
     assert "tb --cloud deployment discard" in str(told.value)
+    assert not site.asked("DELETE", "/")
+
+
+def test_somebody_elses_deployment_of_that_moment_is_not_taken_for_ours(site: Site, monkeypatch):
+    site.deploy()
+    (live,) = [d for d in site.workspace.deployments if d.live]
+    foreign = type(live)("9", {}, {}, live.created_at)
+    site.stand_in.account.looks = 1_000_000
+    real = Tb.ask
+
+    def ask(tb: Tb, *arguments: str) -> Ended:
+        if "--no-wait" not in arguments:
+            return real(tb, *arguments)
+        site.workspace.resources.pop("long_rides")  # so that ours has nothing to do any more
+        done = real(tb, *arguments)
+        site.workspace.deployments.append(foreign)
+        return done
+
+    monkeypatch.setattr(Tb, "ask", ask)
+    with pytest.raises(ToolError, match=r"deployment 9 .* stands in the way"):
+        site.deploy(remove("long_rides"), destructive="allowed", seconds=12.0)
     assert not site.asked("DELETE", "/")
 
 

@@ -186,6 +186,9 @@ def test_what_is_no_migration_is_refused_before_anything_is_written(site: Site, 
     before = len(site.stand_in.requests)
     assert "nothing that begins with dev_" in str(migrate(site, old, prefix="dev"))
     assert "holds the prefixes itself" in str(migrate(site, site.workspace))
+    twin = replace(old.datasources["staging__rides"], name="staging_rides")
+    resources.put_datasource(site.stand_in.account, old, twin)
+    assert "staging__rides and staging_rides would have one name" in str(migrate(site, old))
     for name in list(old.resources):
         if not name.endswith("scratch"):
             resources.remove(site.stand_in.account, old, name)
@@ -234,6 +237,7 @@ def test_pieces_hold_each_row_once_and_are_known_again():
                 ("text", "String"),
                 ("list", "Array(String)"),
                 ("f", "Float64"),
+                ("maybe", "Nullable(Int64)"),
             )
             settings = (("engine", "MergeTree"), ("engine_sorting_key", "n"))
             for name in ("source", "target"):
@@ -241,7 +245,8 @@ def test_pieces_hold_each_row_once_and_are_known_again():
                     stand_in.account, made, Datasource(name, columns, settings)
                 )
             rows = "".join(
-                f"""{n % 700},"a ""{n}"" b","['x','{n}']",{n / 7}\n""" for n in range(1000)
+                f"""{n % 700},"a ""{n}"" b","['x','{n}']",{n / 7},{n if n % 3 else ""}\n"""
+                for n in range(1000)
             )
             client = Client(Api(stand_in.url, "it", "here", made.token), Dialect.CLASSIC)
             append(stand_in, made, "source", rows)
@@ -254,6 +259,7 @@ def test_pieces_hold_each_row_once_and_are_known_again():
                 append(stand_in, made, "target", client.table("source", condition).decode())
                 assert client.count("target", condition) == size
             assert client.count("target") == 1000
+            assert client.count("target", " WHERE maybe IS NULL") == 334
     finally:
         engine.close()
 

@@ -10,6 +10,7 @@ import pytest
 
 from dataops_dagster.errors import ConfigError, ToolError
 from dataops_dagster.settings_tinybird import Dialect
+from dataops_dagster.testing.tinybird import Dialect as Spoken
 from dataops_dagster.testing.tinybird import Fault, resources
 from dataops_dagster.tinybird import deploying, recreation
 from dataops_dagster.tinybird.client import Account
@@ -247,6 +248,15 @@ def test_fixtures_that_broke_off_are_appended_once(site: Site):
     site.stand_in.faults.requests.clear()
     assert isinstance(recreate(site), Deployed)
     assert is_whole(site)
+
+
+@pytest.mark.parametrize("site", ["classic_site"], indirect=True)
+def test_a_workspace_called_as_our_probe_is_not_deleted_when_it_holds_something(site: Site):
+    site.deploy()
+    theirs = site.stand_in.create_workspace(f"{NAME}_dataops_probe", Spoken.CLASSIC)
+    resources.put_datasource(site.stand_in.account, theirs, site.workspace.datasources["rides"])
+    assert "is in the way: it holds something" in refused(recreate(site))
+    assert not site.asked("DELETE", "/")
 
 
 def test_two_recreations_do_not_work_side_by_side(site: Site):

@@ -231,6 +231,45 @@ def test_code_that_tb_would_run_is_refused(files, name):
         prepare(files)
 
 
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("    SELECT '$TB_TOKEN'", "variable TB_TOKEN"),
+        ("    SELECT '$${TB_TOKEN}'", "variable TB_TOKEN"),
+        ("KAFKA_TOPIC ${https_proxy}", "variable https_proxy"),
+        ('INCLUDE "/proc/self/environ"', "not in the data project"),
+        ("\rinclude ../../home/x.incl", "not in the data project"),
+        ('INCLUDE "a b/../../x.incl"', None),
+        ('INCLUDE "a b/../../../x.incl"', "not in the data project"),
+        ('INCLUDE "$HOME/x.incl"', "not in the data project"),
+        ('INCLUDE "../fixtures/rides.csv"', "no .incl file"),
+        ('INCLUDE "../x.incl" "A=$" "B=TB_TOKEN"', "with values"),
+        ('INCLUDE "../includes/x.incl"', None),
+        ("    Include all, even '$' and ${mine}", None),
+    ],
+)
+def test_what_reaches_beyond_the_data_project_is_refused(files, line, told):
+    write(files, "pipes/bad.pipe", text=f"NODE a\n{line}\n")
+    if told is None:
+        assert "bad" in prepare(files, dialect="classic").names
+        return
+    with pytest.raises(ConfigError, match=rf"pipes/bad\.pipe .*{told}"):
+        prepare(files, dialect="classic")
+
+
+def test_an_included_file_is_read_as_strictly(files):
+    write(files, "includes/x.incl", text='INCLUDE "../../x.incl"\n')
+    with pytest.raises(ConfigError, match=r"includes/x\.incl .*not in the data project"):
+        prepare(files)
+
+
+def test_a_definition_that_is_too_large_is_refused(files, monkeypatch):
+    monkeypatch.setattr(resources, "_LARGEST_BYTES", 100)
+    write(files, "pipes/bad.pipe", text="#" * 101)
+    with pytest.raises(ConfigError, match=r"bad\.pipe is larger than 100 bytes"):
+        prepare(files)
+
+
 def test_a_link_to_somebodys_file_is_refused(files, tmp_path):
     (tmp_path / "private.datasource").write_text("private")
     (files / "datasources" / "x.datasource").symlink_to(tmp_path / "private.datasource")

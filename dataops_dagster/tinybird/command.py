@@ -32,7 +32,12 @@ _VERSION_SECONDS = 60.0
 _WINDOW = 8
 _LONG_SECRET = 32
 _LINES = 20_000
-_PROXIES = ("https_proxy", "HTTPS_PROXY", "http_proxy", "no_proxy", "NO_PROXY")
+PROXIES = ("https_proxy", "HTTPS_PROXY", "http_proxy", "no_proxy", "NO_PROXY")
+"""What tb gets of our environment; there may be logins in it."""
+
+TOKEN = "TB_TOKEN"  # noqa: S105  # its name
+"""The variable in which tb gets a token."""
+
 _SETTINGS = {
     "TB_VERSION_WARNING": "0",
     "TB_CLI_TELEMETRY_OPTOUT": "1",
@@ -125,7 +130,7 @@ class Tb:
         done = process.run(
             command,
             env=process.environment(
-                (*_PROXIES, *self.allowed),
+                (*PROXIES, *self.allowed),
                 {**_SETTINGS, **folders, **self.environment},
             ),
             cwd=self.folder,
@@ -140,7 +145,7 @@ class Tb:
     def _hidden(self) -> list[str]:
         """Return values of the user's own that may be secret: variables, and logins to proxies."""
         given = [os.environ.get(name, "") for name in self.allowed]
-        return given + [url for name in _PROXIES if "@" in (url := os.environ.get(name, ""))]
+        return given + [url for name in PROXIES if "@" in (url := os.environ.get(name, ""))]
 
     def check_version(self) -> str:
         """Return the version; raises `ConfigError` for one that we do not know."""
@@ -165,13 +170,13 @@ class Tb:
 
 
 def forms(secrets: Sequence[str]) -> list[str]:
-    """Return the secrets as they may stand in output: plain, in URLs, and masked to a part.
+    """Return the secrets as they may stand in output: plain, in URLs, in capitals, masked to a part.
 
     Tinybird's command lines mask a token to its first or last letters; of a long one each part of
     eight letters is taken for it.
     """
     found = []
-    for secret in secrets:
+    for secret in (form for given in secrets for form in (given, given.upper(), given.lower())):
         found += [secret, quote(secret, safe=""), quote_plus(secret)]
         if len(secret) >= _LONG_SECRET:
             found += [secret[i : i + _WINDOW] for i in range(len(secret) - _WINDOW + 1)]

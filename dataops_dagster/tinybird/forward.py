@@ -99,11 +99,12 @@ def deploy(site: Site, plan: DeploymentPlan) -> str | Refusal:
         if not done.timed_out:
             site.journal.write(before)
         raise _unanswered("tb deploy", done)
-    # There was none before ours: heal saw to it.
-    submitted = _not_live(site)
-    id_ = str(told.get("id") or (submitted.id if submitted else ""))
+    # Only tb knows which is ours: one that is there may be somebody's, made since we looked.
+    id_ = str(told.get("id") or "")
     if not id_:
         site.journal.write(before)
+        if waiting := _not_live(site):
+            raise _in_the_way(waiting)
         return "nothing to deploy"
     # Before anything is waited for: whoever comes after a crash must know what is ours.
     site.journal.write(dataclasses.replace(begun, deployment=id_))

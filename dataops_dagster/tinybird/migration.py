@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -123,6 +124,9 @@ def _unfit(
         )
     if not names:
         return Refusal(f"{old.name} has nothing that begins with {prefix}_", "mend the prefix")
+    new_names = Counter(names.values())
+    if twice := sorted(name for name, rest in names.items() if new_names[rest] > 1):
+        return Refusal(f"{' and '.join(twice)} would have one name", "rename one of them first")
     if told := guard.mostly_unknown(names.values(), project.names):
         return Refusal(told, f"is {prefix} a prefix of this data project?")
     return None

@@ -167,9 +167,12 @@ def _uncreatable(order: Order, account: Account) -> Refusal | None:
     if order.settings.dialect is Dialect.FORWARD:
         return None
     name = order.settings.workspace + _PROBE
+    if left := account.find(name):
+        if _client(order, left).resources():
+            return Refusal(f"{name} is in the way: it holds something", "it is not ours: rename it")
+        account.delete(left)  # of a call that broke off here
     try:
-        if account.find(name) is None:
-            account.create(name)
+        account.create(name)
     except ToolError as error:
         if error.retryable:
             raise

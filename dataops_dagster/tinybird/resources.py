@@ -15,15 +15,17 @@ from pathlib import Path
 from dataops_dagster.errors import ConfigError
 from dataops_dagster.settings_tinybird import Dialect, Tinybird
 from dataops_dagster.text import one_line
+from dataops_dagster.tinybird.command import PROXIES, TOKEN
+from dataops_dagster.tinybird.datafiles import INCLUDED, overreach
 from dataops_dagster.tinybird.model import Kind, Resource
 
 MOST_FILES = 10_000
 _LARGEST_BYTES = 1024 * 1024
-"""A definition is small; a larger one is read no further."""
+"""A definition is small; a larger one is refused."""
 
 _DEFINITIONS = (".datasource", ".pipe", ".connection")
 _DATA = (".csv", ".ndjson", ".jsonl", ".json", ".parquet", ".gz")
-_OTHERS = (".incl", ".token", ".test", ".result", ".sql", ".yaml", ".yml")
+_OTHERS = (INCLUDED, ".token", ".test", ".result", ".sql", ".yaml", ".yml")
 # With one of these in its folder, tb runs the commit's code while it holds the token.
 _CODE = ("tinybird.config.py", "tinybird_config.py", "tinybird.config.mjs", "tinybird.config.cjs")
 # They lead tb to other folders, and away from where we send it.
@@ -79,6 +81,8 @@ def prepare(files: Path, settings: Tinybird, *, into: Path, where: str) -> DataP
         target = into / path
         target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         shutil.copyfile(top / path, target)
+        if path.endswith((*_DEFINITIONS, INCLUDED)):
+            _must_be_harmless(target, path, where)
         paths.append(path)
     # The next one above would otherwise be obeyed, and its code be run: anybody's, in a shared /tmp.
     (into / "tinybird.config.json").write_text("{}\n")
@@ -106,6 +110,14 @@ def _wanted(top: Path, where: str) -> Iterator[str]:
             if count > MOST_FILES:
                 raise _refused(where, str(top.name), f"holds more than {MOST_FILES} files")
             yield shown
+
+
+def _must_be_harmless(file: Path, path: str, where: str) -> None:
+    if file.stat().st_size > _LARGEST_BYTES:
+        raise _refused(where, path, f"is larger than {_LARGEST_BYTES} bytes")
+    text = file.read_text("utf-8", "replace")
+    if problem := overreach(path, text, hidden=(TOKEN, *PROXIES)):
+        raise _refused(where, path, one_line(problem)[:300])
 
 
 def _refused(where: str, path: str, problem: str) -> ConfigError:
@@ -157,5 +169,4 @@ def filled(project: DataProject) -> dict[str, str]:
 
 
 def _read(folder: Path, path: str) -> str:
-    with (folder / path).open("rb") as file:
-        return file.read(_LARGEST_BYTES).decode("utf-8", "replace")
+    return (folder / path).read_text("utf-8", "replace")

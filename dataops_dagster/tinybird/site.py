@@ -10,7 +10,7 @@ from pathlib import Path
 from dataops_dagster.settings_tinybird import Tinybird
 from dataops_dagster.tinybird import guard, resources
 from dataops_dagster.tinybird.client import Client, secret
-from dataops_dagster.tinybird.command import Tb
+from dataops_dagster.tinybird.command import TOKEN, Tb
 from dataops_dagster.tinybird.journal import Journal
 from dataops_dagster.tinybird.model import Identity, Listed, Refusal
 from dataops_dagster.tinybird.resources import DataProject
@@ -116,7 +116,7 @@ def make_tb(
     if with_token:
         place = order.place
         token = place.token if place else secret(order.settings.token_variable, where)
-        tokens["TB_TOKEN"] = token
+        tokens[TOKEN] = token
     home = order.folder / "home"
     home.mkdir(exist_ok=True, mode=0o700)
     return Tb(
