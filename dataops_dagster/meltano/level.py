@@ -227,6 +227,8 @@ class Level:
                     yield name, value
 
     def _variables_written(self, definition: Definition) -> Iterator[str]:
+        if definition.env and not isinstance(definition.env, str):
+            raise Conflict(f"env of {definition.name} is no text")
         if definition.env and not definition.env.startswith("!"):
             yield definition.env
         yield from (variable_name(prefix, definition.name) for prefix in self.written_prefixes)
