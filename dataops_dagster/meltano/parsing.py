@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -80,7 +80,21 @@ def read_json(path: str, data: bytes) -> Read:
         line = getattr(problem, "lineno", 1)
         reason = one_line(f"this is no JSON: {problem}")[:_LONGEST]
         return Read(None, [Unreadable(Place(path, line), reason)], is_broken=True)
+    if _is_deep(value):
+        reason = f"it is nested deeper than {DEPTH} levels"
+        return Read(None, [Unreadable(start, reason)], is_broken=True)
     return Read(_placed(value, start))
+
+
+def _is_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(DEPTH):
+        level = [i for v in level if isinstance(v, dict | list) for i in _items(v)]
+    return any(isinstance(item, dict | list) for item in level)
+
+
+def _items(value: dict[Any, Any] | list[Any]) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value
 
 
 def _placed(value: Any, place: Place) -> Any:
