@@ -674,5 +674,89 @@ _CASES: dict[str, Case] = {
             "m.yml": "plugins: {mappers: [{name: m, namespace: m, mappings: [{name: x, config: {a: 1}}]}]}\n"
         },
     ),
+    # --- parts that no setting comes from -------------------------------------------------------
+    "commands": _tap(
+        "commands: {a: b c, d: null, e: {args: f, executable: g, description: h},"
+        " i: {container_spec: {image: j, env: {K: l}}}}\nrequires: {files: [{name: a, variant: b}]}"
+    ),
+    "commands that are a list": _tap("commands: [a]"),
+    "commands that are no": _tap("commands: false"),
+    "a command with an unknown key": _tap("commands: {a: {args: b, arg: c}}"),
+    "a container with an unknown key": _tap("commands: {a: {container_spec: {images: b}}}"),
+    "requirements that are a map": _tap("requires: {files: {name: a}}"),
+    "requirements that are texts": _tap("requires: {files: [a]}"),
+    "capabilities that are a number": _tap("capabilities: 5"),
+    "a validation that is no list": _tap("settings_group_validation: true"),
+    "a lock file with wrong commands": _project(_LOCKED, {_LOCK: _lock(commands=["a"])}),
+    "a lock file with an empty setting": _project(_LOCKED, {_LOCK: _lock(settings=[None])}),
+    "a lock file with a byte order mark": _project(_LOCKED, {_LOCK: "\ufeff" + _lock()}),
+    "an empty setting": _project(
+        "plugins: {extractors: [{name: x, namespace: x, settings: [{name: a}, null]}, {name: y, namespace: y}]}"
+    ),
+    "keys of python": _tap("settings: [{name: a, self: 1}]"),
+    "keys of python at the top": _project("self: 1\n" + _CUSTOM),
+    "a variant that is a number": _tap("variant: 1.0\nconfig: {a: 1}"),
+    "a namespace that is a number": _project("plugins: {extractors: [{name: x, namespace: 5}]}"),
+    "the name of a type in an environment": _tap(
+        "config: {a: 1}", _environments(dev="plugin_type: extractors")
+    ),
+    "aliases that are a text": _tap("settings: [{name: z, aliases: ab}]\nconfig: {a: 1}"),
+    "an env that is a number": _tap("settings: [{name: a, env: 5, value: 1}]"),
+    "lists that are empty in another way": _project(
+        "environments: [{name: dev, config: {plugins: {extractors: {}}}}]\njobs: {}\n"
+        + _CUSTOM
+        + "  loaders: ''\n  taps: {}\n  mappers: [{name: m, namespace: m, mappings: {}}]\n"
+    ),
+    "names of jobs and schedules": _project(
+        _CUSTOM
+        + "jobs: [{name: 'a:b', tasks: [c]}, {name: 5, tasks: [d]}, null]\n"
+        + "schedules: [{name: 'e:f', job: a, interval: '@daily'}]\n"
+    ),
+    "an empty environment": _project(
+        "environments:\n- name: dev\n-\n- name: prod\n" + _CUSTOM + "    config: {a: 1}\n"
+    ),
+    "a strict suffix of states": _project(
+        "ff: {strict_env_var_mode: true}\n"
+        "environments: [{name: dev, state_id_suffix: $NOPE}, {name: prod, state_id_suffix: $P}]\n"
+        + _CUSTOM,
+        P="put",
+    ),
+    "versions of meltano": _project("requires_meltano: '>=3'\n" + _CUSTOM),
+    "no versions of meltano": _project("requires_meltano: three\n" + _CUSTOM),
+    "a version of meltano that is a number": _project("requires_meltano: 3\n" + _CUSTOM),
+    "moments": _tap(
+        "settings:\n"
+        + "".join(
+            f"- {{name: m{number}, kind: date_iso8601, value: '{text}'}}\n"
+            for number, text in enumerate(
+                (
+                    "2024-01-02",
+                    "2024-01-02T03:04",
+                    "2024-1-2",
+                    "2024/01/02 3:04",
+                    "2024-13-02",
+                    "2024-01-02T03:04:05+0530",
+                    "2024-01-02 03:04 UTC",
+                    "2024-01-02T03:04:05.5z",
+                    "2024-02-30",
+                    "2024-01-02T03:04:05+0215",
+                    "no moment",
+                    "",
+                )
+            )
+        )
+    ),
+    "merged twice": _tap("config:\n  a: &a {x: 1}\n  b:\n    <<: *a\n    <<: *a\n"),
+    "a key that is a list": _tap("config: {[a, b]: 1}"),
+    "a key that is a list, in a list": _tap("config: {a: [{[b]: 1}]}"),
+    "a key that is a list, at the top": _project("? [a]\n: 1\n" + _CUSTOM),
+    "a set": _tap("config: {a: !!set {x, y}}"),
+    "an included entry without a name": _project(
+        "include_paths: [m.yml]\n" + _CUSTOM, {"m.yml": "jobs: [null]\n"}
+    ),
+    "an included number twice": _project(
+        "include_paths: [m.yml]\n" + _CUSTOM,
+        {"m.yml": "jobs: [{name: 1, tasks: []}, {name: 1, tasks: []}]\n"},
+    ),
 }
 CASES = [Case(name, case.files, case.variables) for name, case in _CASES.items()]

@@ -16,6 +16,7 @@ from dataops_dagster.meltano.resolving import Secrets
 from tests.meltano_cases import AUTH0, CASES, Case
 from tests.meltano_oracle import Oracle, Question, oracle, ours
 from tests.meltano_projects import projects
+from tests.meltano_teams import TEAMS, VARIABLES
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("meltano")]
 
@@ -37,6 +38,15 @@ def real(meltano_command: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
 @pytest.mark.parametrize("secrets", list(Secrets), ids=lambda secrets: secrets.value)
 def test_every_answer_is_that_of_the_real_meltano(case: Case, secrets: Secrets, real: Oracle):
     assert real.compare(case.files, case.variables, secrets=secrets) == []
+
+
+@pytest.mark.parametrize("name", TEAMS)
+@pytest.mark.parametrize("secrets", list(Secrets), ids=lambda secrets: secrets.value)
+@pytest.mark.parametrize("variables", [VARIABLES, {}], ids=["with", "without"])
+def test_every_answer_about_a_team_s_project_is_that_of_the_real_meltano(
+    name: str, secrets: Secrets, variables: dict[str, str], real: Oracle
+):
+    assert real.compare(TEAMS[name], variables, secrets=secrets) == []
 
 
 @settings(max_examples=60, suppress_health_check=list(HealthCheck))

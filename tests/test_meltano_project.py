@@ -225,6 +225,34 @@ def test_chains_and_objects_are_followed_within_bounds():
     assert time.process_time() - started < 10
 
 
+def test_objects_in_objects_are_not_put_together_beyond_bounds():
+    objects = "".join(f"\n    - {{name: {'.'.join('a' * n)}, kind: object}}" for n in range(1, 61))
+    found = project(f"{CUSTOM}  - name: tap-o\n    namespace: o\n    settings:{objects}\n")
+    started = time.process_time()
+    failures = [c.failure for c in resolve_all(found, [None])]
+    assert time.process_time() - started < 2
+    assert failures[0] == ""
+    assert "repeat over 20000 values" in failures[1]
+
+
+@pytest.mark.parametrize("value", ["[" * 500 + "]" * 500, '{"a":' * 500 + "1" + "}" * 500])
+def test_a_lock_file_that_is_nested_deeply_is_told_and_not_followed(value: str):
+    path = "plugins/extractors/tap-l--default.lock"
+    lock = '{"plugin_type": "extractors", "name": "tap-l", "namespace": "l", "x": ' + value + "}"
+    found = project(f"{CUSTOM}  - name: tap-l\n", **{path: lock})
+    assert problems(found) == [f"{path}:1: it is nested deeper than 60 levels"]
+    assert [bool(c.failure) for c in resolve_all(found, [None])] == [False, True]
+
+
+def test_an_environment_after_an_empty_entry_is_not_found():
+    found = project("environments:\n- name: dev\n-\n- name: prod\n" + CUSTOM)
+    assert [environment.name for environment in found.environments] == ["dev"]
+    assert problems(found) == [
+        "meltano.yml:1: an entry is empty, and Meltano finds no environment after it"
+    ]
+    assert not found.failure
+
+
 def test_values_do_not_grow_beyond_bounds():
     found = project(
         f"env: {{A: {'x' * 100_000}}}\nplugins: {{extractors: [{{name: t, namespace: t, config: {{a: {'$A' * 100_000}}}}}]}}\n"

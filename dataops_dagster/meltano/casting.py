@@ -10,6 +10,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from dataops_dagster.meltano.definitions import Definition
+from dataops_dagster.meltano.moments import moment
 from dataops_dagster.meltano.nesting import Unnestable, nest
 
 _TRUE = frozenset({"true", "1", "yes", "on"})
@@ -38,7 +39,7 @@ def finish(definition: Definition, value: Any) -> Any:
     if value is not None and definition.post_processor is None and definition.kind == _DATE:
         if not isinstance(value, str):
             raise Uncastable(f"the value of {definition.name} is no date")
-        return value
+        return moment(value)
     return _processed(definition.name, definition.post_processor, value)
 
 
@@ -132,5 +133,5 @@ _PROCESSORS: dict[Any, Callable[[Any], Any]] = {
     "nest_object": lambda value: nest(dict(value.items())),
     "upcase_string": lambda value: value.upper(),
     "stringify": lambda value: value if isinstance(value, str) else as_json(value),
-    "parse_date": lambda value: value,
+    "parse_date": moment,
 }

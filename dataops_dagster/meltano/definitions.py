@@ -9,6 +9,7 @@ from typing import Any
 
 from dataops_dagster.meltano.model import Place
 from dataops_dagster.meltano.nesting import flatten
+from dataops_dagster.meltano.shapes import Malformed, check_keys
 from dataops_dagster.meltano.values import Rows, Table
 
 KINDS = frozenset(
@@ -43,14 +44,6 @@ TYPES = {
 """The types of plug-ins in Meltano's order, each with its word for one."""
 
 
-class Malformed(ValueError):  # noqa: N818  # a word for the entry, like Unkeepable
-    """An entry has another shape than Meltano takes; `place` is where, if that is known."""
-
-    def __init__(self, place: Place | None, reason: str) -> None:
-        super().__init__(reason)
-        self.place, self.reason = place, reason
-
-
 @dataclass(frozen=True)
 class Definition:
     """A setting that a plug-in has, and its default."""
@@ -80,13 +73,14 @@ def declared(raw: Any, owner: str, lines: Mapping[str, Place] | None = None) -> 
         return []
     if not isinstance(raw, list):
         raise Malformed(getattr(raw, "place", None), "settings are no list")
-    return [_declared(entry, owner, lines or {}) for entry in raw]
+    return [_declared(entry, owner, lines or {}) for entry in raw if entry is not None]
 
 
 def _declared(raw: Any, owner: str, lines: Mapping[str, Place]) -> Definition:
     if not isinstance(raw, dict) or not isinstance(raw.get("name"), str):
         raise Malformed(getattr(raw, "place", None), "a setting has no name that is a text")
     place = lines.get(raw["name"]) or getattr(raw, "place", None)
+    check_keys(raw, place, f"the setting {raw['name']}")
     kind = raw.get("kind") or None
     if kind is not None and (not isinstance(kind, str) or kind not in KINDS):
         raise Malformed(place, f"the setting {raw['name']} has the unknown kind {kind}")
@@ -108,8 +102,8 @@ def _declared(raw: Any, owner: str, lines: Mapping[str, Place]) -> Definition:
 
 
 def _texts(raw: dict[Any, Any], key: str, place: Place | None) -> tuple[str, ...]:
-    values = raw.get(key) or ()
-    if not isinstance(values, list | tuple) or not all(isinstance(v, str) for v in values):
+    values = raw.get(key) or []  # of a text Meltano takes each letter for one
+    if not isinstance(values, list | str) or not all(isinstance(v, str) for v in values):
         raise Malformed(place, f"{key} of a setting are no list of texts")
     return tuple(values)
 

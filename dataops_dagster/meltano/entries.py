@@ -6,9 +6,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dataops_dagster.meltano.definitions import Definition, Malformed, declared, extras
+from dataops_dagster.meltano.definitions import Definition, declared, extras
 from dataops_dagster.meltano.model import Place
-from dataops_dagster.meltano.values import Rows, Table, copied
+from dataops_dagster.meltano.shapes import (
+    Malformed,
+    check_keys,
+    check_lists,
+    check_parts,
+    listed,
+    unusable,
+)
+from dataops_dagster.meltano.values import Table, copied
 
 Key = tuple[str, str]
 """The type of a plug-in, and the name that it is asked for by."""
@@ -57,7 +65,10 @@ class Base:
 
 @dataclass(frozen=True)
 class Entry:
-    """A plug-in's entry. A mapping has its own `label`; its `name` is the mapper's."""
+    """A plug-in's entry. A mapping has its own `label`; its `name` is the mapper's.
+
+    `failure` says why Meltano answers nothing for it, although the project is read.
+    """
 
     type: str
     name: str
@@ -68,6 +79,7 @@ class Entry:
     place: Place
     custom: Base | None = None
     mapping: str | None = None
+    failure: str = ""
 
     @property
     def label(self) -> str:
@@ -108,31 +120,41 @@ class Entry:
         return self.raw.get("env") or {}
 
 
-def named(raw: Any, what: str) -> str:
-    """Return an entry's name; raises Malformed."""
-    place = getattr(raw, "place", None)
+def mapping_of(raw: Any, what: str) -> Table:
+    """Return an entry as the mapping that it has to be; raises Malformed."""
     if not isinstance(raw, Table):
-        raise Malformed(place, f"{what} is no mapping")
-    name = raw.get("name")
+        raise Malformed(getattr(raw, "place", None), f"{what} is no mapping")
+    check_keys(raw, raw.place, what)
+    return raw
+
+
+def named(raw: Any, what: str) -> str:
+    """Return an entry's name, which stands in the names of states, too; raises Malformed."""
+    table = mapping_of(raw, what)
+    name = table.get("name")
     if not isinstance(name, str):
-        raise Malformed(place, f"{what} has no name that is a text")
+        raise Malformed(table.place, f"{what} has no name that is a text")
     if ":" in name:
-        raise Malformed(raw.at("name"), f"the name {name} has a colon in it")
-    wrong = next((key for key in raw if not isinstance(key, str)), None)
-    if wrong is not None:
-        raise Malformed(raw.place, f"{what} {name} has a key that is no text")
+        raise Malformed(table.at("name"), f"the name {name} has a colon in it")
+    return name
+
+
+def plugin_name(raw: Any) -> str:
+    """Return the name of a plug-in's entry; raises Malformed."""
+    name = named(raw, "a plug-in")
+    if "plugin_type" in raw:
+        raise Malformed(raw.at("plugin_type"), f"{name} has the key plugin_type")
     return name
 
 
 def plugin_entries(type_: str, raw: Any) -> list[Entry]:
     """Read a plug-in's entry: itself, and the mappings of a mapper. Raises Malformed."""
-    name = named(raw, "a plug-in")
-    if "plugin_type" in raw:
-        raise Malformed(raw.at("plugin_type"), f"{name} has the key plugin_type")
+    name = plugin_name(raw)
+    check_parts(raw, raw.place, name)
     found = [_entry(type_, name, raw)]
     if type_ == "mappers":
-        mappings = raw.get("mappings", Rows(raw.place))
-        if not isinstance(mappings, list):
+        mappings = listed(raw.get("mappings", []))
+        if mappings is None:
             raise Malformed(raw.at("mappings"), f"the mappings of {name} are no list")
         for mapping in mappings:
             if not isinstance(mapping, Table):
@@ -161,6 +183,7 @@ def _entry(type_: str, name: str, raw: Table, mapping: str | None = None) -> Ent
     inherits = (raw.get("inherit_from") or name) != name
     custom = None
     if raw.get("namespace") and not inherits:
+        check_lists(raw, raw.place, name)
         custom = Base(
             type_, name, raw["namespace"], raw.get("variant"), settings,
             tuple(extras(type_, name, {}, raw.place, name)), raw, raw.place,
@@ -168,7 +191,10 @@ def _entry(type_: str, name: str, raw: Table, mapping: str | None = None) -> Ent
     known = PARTS | (DESCRIBED if custom else _SHOWN)
     config = copied(raw.get("config") or Table(raw.place))
     rest = underscored(raw, known)
-    return Entry(type_, name, raw, config, rest, settings, raw.place, custom, mapping)
+    failure = unusable(raw if custom else {**raw, "variants": None}, name)
+    return Entry(
+        type_, name, raw, config, rest, settings, raw.place, custom, mapping, failure
+    )  # fmt: skip
 
 
 def underscored(raw: Table, known: Iterable[str]) -> Table:

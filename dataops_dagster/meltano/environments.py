@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dataops_dagster.meltano.definitions import TYPES, Malformed
-from dataops_dagster.meltano.entries import Key, named, underscored
+from dataops_dagster.meltano.definitions import TYPES
+from dataops_dagster.meltano.entries import Key, named, plugin_name, underscored
 from dataops_dagster.meltano.model import Place
-from dataops_dagster.meltano.values import Rows, Table, copied
+from dataops_dagster.meltano.shapes import Malformed, listed
+from dataops_dagster.meltano.values import Table, copied
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def environment_entry(raw: Any) -> EnvironmentEntry:
     found: dict[Key, EnvironmentPlugin] = {}
     for type_, rows in plugins.items():
         for row in _rows(type_, rows, plugins):
-            key = type_, named(row, "a plug-in")
+            key = type_, plugin_name(row)
             own = copied(row.get("config") or Table(row.place))
             found.setdefault(key, EnvironmentPlugin(row, underscored(row, _OWN), own))
     return EnvironmentEntry(name, raw, raw.place, found)
@@ -66,9 +67,10 @@ def environment_entry(raw: Any) -> EnvironmentEntry:
 _OWN = frozenset({"name", "config", "env", "annotations"})
 
 
-def _rows(type_: Any, rows: Any, table: Table) -> Rows:
+def _rows(type_: Any, rows: Any, table: Table) -> list[Any]:
     if type_ not in TYPES:
         raise Malformed(table.at(type_), f"{type_} is no type of plug-ins")
-    if not isinstance(rows, Rows):
+    found = listed(rows)
+    if found is None:
         raise Malformed(table.at(type_), f"{type_} are no list")
-    return rows
+    return found

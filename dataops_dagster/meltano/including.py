@@ -10,6 +10,7 @@ from dataops_dagster.meltano.files import LARGEST, Files, Kind
 from dataops_dagster.meltano.matching import BadPattern, folders, matching
 from dataops_dagster.meltano.model import Place, Unreadable
 from dataops_dagster.meltano.parsing import NODES, read_yaml
+from dataops_dagster.meltano.shapes import listed
 from dataops_dagster.meltano.values import Rows, Table
 from dataops_dagster.text import inert
 
@@ -168,14 +169,20 @@ class _Index:
             self._rows(plugins, type_, "plugins", type_)
 
     def _rows(self, table: Table, key: Any, *kind: Any) -> None:
-        rows = table.get(key, [])
-        if not isinstance(rows, list):
+        rows = listed(table.get(key, []))
+        if rows is None:
             self.written.fail(table.at(key), f"{key} of an included file is no list")
             return
         for row in rows:
-            name = row.get("name") if isinstance(row, Table) else None
-            if isinstance(name, str) and (*kind, name) in self.seen:
+            if not isinstance(row, Table) or "name" not in row:
+                self.written.fail(
+                    table.at(key), f"one of the {key} of an included file has no name"
+                )
+                return
+            name = row["name"]
+            if isinstance(name, dict | list) or (*kind, name) in self.seen:
                 self.written.fail(row.at("name"), f"{name} stands in included files twice")
+                return
             self.seen.add((*kind, name))
 
 

@@ -18,6 +18,8 @@ STARS = "*****"
 REDACTED = "(redacted)"
 """What stands for a secret inside another value, where Meltano prints no stars."""
 
+_LARGEST = 20_000
+"""Objects in objects repeat their values: each level doubles them. More than these are not put together."""
 
 Flat = Mapping[str, tuple[Any, Any]]
 """Written leaves by their dotted names: the map that each stands in, and its key there."""
@@ -77,6 +79,7 @@ class Level:
     _answers: dict[tuple[int, bool, str], Answer] = field(default_factory=dict)
     _inherited: dict[str, Answer] | None = None
     _as_env: dict[str, str] | None = None
+    _sizes: dict[int, int] = field(default_factory=dict)
 
     def answer(
         self, definition: Definition, *, expanding: bool = True, stars: str = STARS
@@ -197,9 +200,14 @@ class Level:
     def _assembled(self, definition: Definition, found: Answer, *, expanding: bool) -> Answer:
         """Make a map of the settings whose names lie below this one's, if there are any."""
         nested: dict[str, Answer] = {}
+        size = 1
         for name in (definition.name, *definition.aliases):
             below = self._below(f"{name}.", expanding=expanding)
             nested = below | nested
+            size += sum(self._sizes.get(id(d), 1) for d in self._all_below(f"{name}."))
+        if size > _LARGEST:
+            raise Conflict(f"{definition.name} and the objects in it repeat over {_LARGEST} values")
+        self._sizes[id(definition)] = size
         if not nested:
             return found
         strongest = min([found, *nested.values()], key=lambda answer: answer.source)
@@ -214,9 +222,11 @@ class Level:
     def _below(self, prefix: str, *, expanding: bool) -> dict[str, Answer]:
         return {
             other.name.removeprefix(prefix): self.answer(other, expanding=expanding, stars=REDACTED)
-            for other in self.definitions
-            if other.name.startswith(prefix)
+            for other in self._all_below(prefix)
         }
+
+    def _all_below(self, prefix: str) -> list[Definition]:
+        return [other for other in self.definitions if other.name.startswith(prefix)]
 
     def _settings_as_env(self) -> dict[str, str]:
         """Return the values of the settings as the variables that stand for them."""
@@ -235,6 +245,8 @@ class Level:
                     yield name, value
 
     def _variables_written(self, definition: Definition) -> Iterator[str]:
+        if definition.env and not isinstance(definition.env, str):
+            raise Conflict(f"env of {definition.name} is no text")
         if definition.env and not definition.env.startswith("!"):
             yield definition.env
         yield from (variable_name(prefix, definition.name) for prefix in self.written_prefixes)

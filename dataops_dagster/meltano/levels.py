@@ -124,14 +124,18 @@ def _env(world: World, entry: Entry, above: Parent, parent: Level | None) -> Env
 
 def _environment_env(world: World, env: Env) -> Env:
     """Lay the environment's own variables over others; they may name those."""
-    assert world.environment
-    raw = world.environment.env
+    entry = world.environment
+    assert entry
+    raw = entry.env
     if not isinstance(raw, dict):
-        raise Conflict(f"env of the environment {world.environment.name} is no mapping")
+        raise Conflict(f"env of the environment {entry.name} is no mapping")
     if world.expansion.is_static:
         found = {name: names(value) for name, value in raw.items()}
         return env.over(raw, raw, {name: named for name, named in found.items() if named})
-    expanded = {k: expand(v, env.values, world.expansion.missing) for k, v in raw.items()}
+    missing = world.expansion.missing
+    expanded = {k: expand(v, env.values, missing) for k, v in raw.items()}
+    # Of no effect here, but in strict mode it may fail.
+    expand(entry.raw.get("state_id_suffix"), {**world.expansion.dotenv, **env.values}, missing)
     return env.over(expanded, raw)
 
 

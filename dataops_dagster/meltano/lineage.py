@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from dataops_dagster.meltano.definitions import Malformed
 from dataops_dagster.meltano.entries import Base, Entry, Key
 from dataops_dagster.meltano.including import Tree, Written
 from dataops_dagster.meltano.locks import locked
 from dataops_dagster.meltano.model import Place, Unreadable
+from dataops_dagster.meltano.shapes import Malformed
 
 _LONGEST = 50
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from typing import Any
 
-from dataops_dagster.meltano.definitions import TYPES, Malformed, declared, extras
+from dataops_dagster.meltano.definitions import TYPES, declared, extras
 from dataops_dagster.meltano.entries import DESCRIBED, PARTS, Base, named, underscored
 from dataops_dagster.meltano.model import Place
+from dataops_dagster.meltano.parsing import DEPTH
+from dataops_dagster.meltano.shapes import Malformed, check_lists, check_parts, unusable
 from dataops_dagster.meltano.values import Rows, Table
 from dataops_dagster.text import one_line
 
@@ -32,6 +35,10 @@ def locked(path: str, data: bytes) -> Base:
         raise Malformed(place, "the definition has no plugin_type or no namespace")
     if {"deprecated", "is_default_variant"} & set(raw):
         raise Malformed(place, "the definition has a key that Meltano sets itself")
+    check_parts(raw, place, name)
+    check_lists(raw, place, name)
+    if failure := unusable(raw, name):
+        raise Malformed(place, failure)
     lines = {
         name: Place(path, line)
         for name, line in _lines_of_names(data.decode("utf-8", "replace")).items()
@@ -45,11 +52,25 @@ def locked(path: str, data: bytes) -> Base:
 
 def _read(place: Place, data: bytes) -> Any:
     try:
-        return _placed(json.loads(data), place)
+        value = json.loads(data.decode())  # of bytes it would take UTF-16, too
     except (ValueError, RecursionError) as problem:
         line = getattr(problem, "lineno", 1)
         reason = one_line(f"this is no JSON: {problem}")[:_LONGEST]
         raise Malformed(Place(place.path, line), reason) from None
+    if _is_deep(value):
+        raise Malformed(place, f"it is nested deeper than {DEPTH} levels")
+    return _placed(value, place)
+
+
+def _is_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(DEPTH):
+        level = [i for v in level if isinstance(v, dict | list) for i in _items(v)]
+    return any(isinstance(item, dict | list) for item in level)
+
+
+def _items(value: dict[Any, Any] | list[Any]) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value
 
 
 def _placed(value: Any, place: Place) -> Any:

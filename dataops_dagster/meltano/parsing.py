@@ -35,6 +35,7 @@ _LONGEST = 200
 _PROBLEMS = 100
 _MERGE = "tag:yaml.org,2002:merge"
 _PLAIN = {f"tag:yaml.org,2002:{name}" for name in ("int", "float", "bool", "null", "timestamp")}
+_OTHER_SHAPES = {f"tag:yaml.org,2002:{name}" for name in ("set", "omap", "pairs")}
 _CONTAINERS = {None, "!", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"}
 
 
@@ -78,7 +79,9 @@ class _Open:
     key: Any = None
     key_place: Place | None = None
     merges: bool = False
+    has_merged: bool = False
     merged: list[Any] = field(default_factory=list)
+    refused: Refused | None = None
 
 
 class _Reader:
@@ -154,7 +157,8 @@ class _Reader:
         value = Table(place) if isinstance(event, MappingStartEvent) else Rows(place)
         self.open.append(_Open(value, self._anchor(event)))
         if event.tag not in _CONTAINERS:
-            self.refuse(line, f"the tag {event.tag} is not read")
+            refused = self.refuse(line, f"the tag {event.tag} is not read")
+            self.open[-1].refused = refused if event.tag in _OTHER_SHAPES else None
 
     def _anchor(self, event: Any) -> str | None:
         if event.anchor:
@@ -167,7 +171,7 @@ class _Reader:
         line = closed.value.place.line
         for other in closed.merged:
             _merge(closed.value, other)
-        self._add(closed.value, closed.size, line, closed.anchor)
+        self._add(closed.refused or closed.value, closed.size, line, closed.anchor)
 
     def _alias(self, anchor: str, line: int) -> tuple[Any, int]:
         if anchor in self.anchors:
@@ -229,7 +233,7 @@ class _Reader:
             raise _Stopped(line, f"it has more than {NODES} values, counting what aliases repeat")
 
     def _key(self, value: Any, line: int) -> Any:
-        if isinstance(value, (dict, list, Refused)):
+        if isinstance(value, (dict, list)):
             return self.refuse(line, "a key is no plain value")
         return value
 
@@ -239,11 +243,13 @@ class _Reader:
         parent.key_place = None
         if parent.merges:
             parent.merges = False
+            if parent.has_merged:
+                self.is_broken = True
+                self.refuse(place.line, "the key << stands here twice")
+            parent.has_merged = True
             parent.merged += value if isinstance(value, list) else [value]
             if not all(isinstance(item, dict) for item in parent.merged):
                 raise _Stopped(place.line, "<< names something that is no mapping")
-        elif isinstance(key, Refused):
-            return
         elif key in table:
             self.is_broken = True
             self.refuse(place.line, f"the key {key} stands here twice")

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import zip_longest
+from itertools import takewhile, zip_longest
 from typing import Any, TypeVar
 
-from dataops_dagster.meltano.definitions import TYPES, Malformed
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+from dataops_dagster.meltano.definitions import TYPES
 from dataops_dagster.meltano.entries import (
     Entry,
     Key,
-    named,
+    mapping_of,
     plugin_entries,
 )
 from dataops_dagster.meltano.environments import EnvironmentEntry, environment_entry
@@ -27,6 +29,7 @@ from dataops_dagster.meltano.model import (
     Schedule,
     Unreadable,
 )
+from dataops_dagster.meltano.shapes import Malformed, check_keys, listed
 from dataops_dagster.meltano.values import Rows, Table
 
 _SECTIONS = frozenset(
@@ -83,9 +86,10 @@ def load(files: Files, root: str = "") -> Project:
     for entry in found:
         entries.setdefault(entry.key, entry)
     linked = parents(found, entries, tree, written)
-    environments = list(_each(written, "environments", environment_entry))[:_ENVIRONMENTS]
+    _check_top(written)
+    environments = _environments(written)
     first = {e.name: e for e in reversed(environments)}
-    jobs = tuple(_each(written, "jobs", _job))
+    jobs = tuple(filter(None, _each(written, "jobs", _job)))
     schedules = tuple(_each(written, "schedules", _schedule))
     return Project(
         plugins=tuple(_plugin(entry, linked[key]) for key, entry in entries.items()),
@@ -119,7 +123,7 @@ def _plugins(written: Written) -> Iterator[Entry]:
         written.fail(table.at("plugins"), "plugins are no mapping")
         return
     for type_, rows in plugins.items():
-        if type_ not in TYPES and rows != []:
+        if type_ not in TYPES and listed(rows) != []:
             written.fail(plugins.at(type_), f"{type_} is no type of plug-ins")
     for type_ in TYPES:
         rows = plugins.get(type_, Rows(plugins.place))
@@ -132,13 +136,41 @@ def _each(written: Written, section: str, read: Callable[[Any], _T]) -> Iterator
     yield from _read(written, rows, written.table.at(section), read)
 
 
+def _environments(written: Written) -> list[EnvironmentEntry]:
+    """Read the environments, as far as Meltano finds them: it fails over an empty entry."""
+
+    def read(raw: Any) -> EnvironmentEntry | None:
+        return None if raw is None else environment_entry(raw)
+
+    found = list(_each(written, "environments", read))
+    if None in found:
+        place = written.table.at("environments")
+        reason = "an entry is empty, and Meltano finds no environment after it"
+        written.problems.append(Unreadable(place, reason))
+    return [entry for entry in takewhile(bool, found) if entry][:_ENVIRONMENTS]
+
+
+def _check_top(written: Written) -> None:
+    """Note keys that Meltano cannot take, and a `requires_meltano` that names no versions."""
+    try:
+        check_keys(written.table, written.table.place, "the project")
+    except Malformed as problem:
+        written.fail(problem.place or written.table.place, problem.reason)
+    required = written.table.get("requires_meltano") or ""
+    try:
+        SpecifierSet(required)
+    except (InvalidSpecifier, TypeError, AttributeError):
+        written.fail(written.table.at("requires_meltano"), "requires_meltano names no versions")
+
+
 def _read(written: Written, rows: Any, place: Place, read: Callable[[Any], _T]) -> Iterator[_T]:
     """Read each entry of a list; one that is malformed is noted and left out."""
-    if not isinstance(rows, list):
+    found = listed(rows)
+    if found is None:
         written.fail(place, "this is no list")
         return
     places = rows.places if isinstance(rows, Rows) else []
-    for row, at in zip_longest(rows, places, fillvalue=place):
+    for row, at in zip_longest(found, places, fillvalue=place):
         try:
             yield read(row)
         except Malformed as problem:  # noqa: PERF203  # one wrong entry spoils no other
@@ -178,12 +210,13 @@ def _environment(entry: EnvironmentEntry) -> Environment:
     )
 
 
-def _job(raw: Any) -> Job:
-    name = named(raw, "a job")
-    if set(raw) - {"annotations"} != {"name", "tasks"}:
-        raise Malformed(raw.place, f"the job {name} needs the keys name and tasks, and no other")
+def _job(raw: Any) -> Job | None:
+    if raw is None:
+        return None  # Meltano does not mind
+    if set(mapping_of(raw, "a job")) - {"annotations"} != {"name", "tasks"}:
+        raise Malformed(raw.place, "a job needs the keys name and tasks, and no other")
     tasks = raw["tasks"] if isinstance(raw["tasks"], list) else [raw["tasks"]]
-    return Job(name, tuple(tuple(_blocks(task)) for task in tasks), raw.place)
+    return Job(str(raw["name"]), tuple(tuple(_blocks(task)) for task in tasks), raw.place)
 
 
 def _blocks(task: Any) -> Iterator[str]:
@@ -195,9 +228,9 @@ def _blocks(task: Any) -> Iterator[str]:
 
 
 def _schedule(raw: Any) -> Schedule:
-    name = named(raw, "a schedule")
-    job = raw.get("job")
-    needed = {"interval"} if job else {"interval", "extractor", "loader", "transform"}
+    job = mapping_of(raw, "a schedule").get("job")
+    name = str(raw.get("name"))
+    needed = {"name", "interval"} | (set() if job else {"extractor", "loader", "transform"})
     missing = sorted(needed - set(raw))
     if missing:
         raise Malformed(raw.place, f"the schedule {name} has no {missing[0]}")

@@ -76,6 +76,9 @@ def _configuration(world: World, plugin: Plugin, environment: str | None) -> Con
     try:
         if parent.base is None:
             raise Conflict(parent.failure)
+        for one in (entry, *parent.chain):
+            if one.failure:
+                raise Conflict(one.failure)
         level = level_of(world, entry, parent)
     except _NO_ANSWER as problem:
         failure = whole or str(problem)

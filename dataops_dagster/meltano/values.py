@@ -39,6 +39,9 @@ class Refused:
 
     unreadable: Unreadable
 
+    def __str__(self) -> str:
+        return f"({self.unreadable.reason})"
+
 
 def copied(value: Any) -> Any:
     """Copy a value the way Meltano copies a `config:`: moments lose their zone and microseconds."""
@@ -65,7 +68,7 @@ def contains_refused(value: Any) -> Refused | None:
         case Refused():
             return value
         case dict():
-            return next(filter(None, map(contains_refused, value.values())), None)
+            return next(filter(None, map(contains_refused, (*value, *value.values()))), None)
         case list():
             return next(filter(None, map(contains_refused, value)), None)
         case _:
