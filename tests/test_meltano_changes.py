@@ -15,7 +15,7 @@ from dataops_dagster.configuration import (
     TimerChange,
     tables,
 )
-from dataops_dagster.meltano import gathering
+from dataops_dagster.meltano import gathering, lint
 from dataops_dagster.meltano.changes import CHANGED_SECRET, changes
 from dataops_dagster.meltano.files import GivenFiles
 from dataops_dagster.meltano.gathering import gather
@@ -203,6 +203,22 @@ def test_the_variables_of_a_schedule_are_told():
         ("env", "TAP_X_HOST (in nightly)", "", "x", "schedule nightly"),
         ("env", "TAP_X_PASSWORD (in nightly)", "", HIDDEN, "schedule nightly"),
     ]
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        ("./bin/target-y", "run --db-password hunter2"),
+        ("[tap-x target-y]", "[tap-x --password=hunter2]"),
+        ("job: load}", "job: 'postgres://ada:hunter2@example.com'}"),
+        ("0 3 * * *", "password=hunter2"),
+    ],
+)
+def test_a_secret_where_nobody_puts_one_is_masked_too(pair):
+    found = changed(pair)
+    assert found.parts or found.timers
+    told = lint.findings(read(edited(pair)), "prod")
+    assert "hunter2" not in f"{dataclasses.asdict(found)}{told}"
 
 
 def test_a_name_without_end_is_told_short():

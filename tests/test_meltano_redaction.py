@@ -41,6 +41,7 @@ def setting(value, name="host", **more) -> Setting:
         "db_pass",
         "session_cookie",
         "jwt",
+        "passWord",
     ],
 )
 def test_a_name_tells_a_secret(name):

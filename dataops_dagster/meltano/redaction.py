@@ -60,7 +60,7 @@ _TELLING = re.compile(
 _HTTP_LOGIN = re.compile(r"https?://(?!git@)[^/\s@]+@")
 _LOGIN = re.compile(r"://[^/\s@]+@")
 _QUERY = re.compile(r"(?<=[?&])([\w-]{1,50}=)(?!\$)[^&#\s]+")
-_NAMED = re.compile(r"(\W{0,100}([\w.-]{1,100})[\"']?\s{0,100}[:=]\s?)(.*)", re.DOTALL)
+_NAMED = re.compile(r"(\W{0,100}([\w.-]{1,100})[\"']?\s{0,100}[:=](?!//)\s?)(.*)", re.DOTALL)
 _UUID = re.compile(r"(?i)\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
 _LONG_WORD = re.compile(r"[A-Za-z0-9+/=_-]{20,}")
 _ENTROPY = 3.0
@@ -101,7 +101,8 @@ def is_secret_name(name: str) -> bool:
 
 
 def _words(name: str) -> list[str]:
-    return _WORD.findall(_CAMEL.sub(r"\1_\2", name).lower()) or [""]
+    apart = _CAMEL.sub(r"\1_\2", name).lower()
+    return _WORD.findall(apart.replace("pass_word", "password")) or [""]
 
 
 def _ends_in_key(words: list[str]) -> bool:
@@ -144,9 +145,9 @@ def has_login(url: str) -> bool:
 
 
 def brief(value: Any) -> str:
-    """Return a value that is no secret on one short line."""
+    """Return a value that is no secret on one short line; masks one that it has in it all the same."""
     text = value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
-    text = one_line(text[: 10 * _WIDTH])
+    text = masked(one_line(text[: 10 * _WIDTH]))
     return f"{text[: _WIDTH - 1]}…" if len(text) > _WIDTH else text
 
 

@@ -122,11 +122,11 @@ def undefined_plugin_in_job(asked: Asked) -> Found:
         for block in (block for blocks in job.tasks for block in blocks):
             # `dbt:run` calls a command of a plug-in.
             if block.partition(":")[0] not in known and block not in asked.reading.jobs:
-                yield job.place, f"the job {job.name} needs {block}, which is no plug-in"
+                yield job.place, f"the job {job.name} needs {brief(block)}, which is no plug-in"
     for timer in asked.reading.timers.values():
         for name in timer.runs.split() if timer.kind == "schedule" else ():
             if name not in known and name not in asked.reading.jobs:
-                yield timer.place, f"the schedule {timer.name} needs {name}, which is no job"
+                yield timer.place, f"the schedule {timer.name} needs {brief(name)}, which is no job"
 
 
 def clash(asked: Asked) -> Found:
