@@ -148,8 +148,11 @@ class Tinybird(Settings):
 
     @property
     def place(self) -> tuple[str, str]:
-        """What two workspaces may not share."""
-        return self.host.lower(), self.workspace
+        """What two workspaces may not share: the host as it is reached, and the name."""
+        parts = urlsplit(self.host)
+        host = (parts.hostname or "").rstrip(".")
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        return f"{'localhost' if is_loopback(host) else host}:{port}", self.workspace
 
 
 class Branches(Settings):

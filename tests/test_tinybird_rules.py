@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from dataops_dagster import config
+from dataops_dagster.cli.session import Session
 from dataops_dagster.errors import ConfigError
 from dataops_dagster.gate.decisions import approved_deployments
 from dataops_dagster.model import Decision, DecisionKind
@@ -364,6 +365,8 @@ def load(tmp_path: Path, old: str = "", new: str = "") -> str:
     [
         ("", "", ""),
         ("pro_acme", "staging_acme", "is that of workspace staging"),
+        ('host: "https://api.example.com", workspace: pro_acme',
+         'host: "https://API.example.com.:443/", workspace: staging_acme', "is that of workspace staging"),
         ("TB_PROD}", "TB_PROD, destructive: allowed}", "is too lenient for production"),
         ("TB_PROD}", "TB_PROD, recreate: true, user_token_variable: U}", "production is never dropped"),
         ("TB_STAGING}", "TB_STAGING, recreate: true}", "needs a user token"),
@@ -392,6 +395,20 @@ def test_settings_that_would_do_harm_are_refused(tmp_path, old, new, told):
     said = load(tmp_path, old, new)
     assert told in said
     assert bool(said) is bool(told)
+
+
+@pytest.mark.parametrize("more", ["destructive: approve", "fixtures: when_empty"])
+def test_commands_ask_dagster_for_approvals_wherever_something_waits_for_them(
+    tmp_path, monkeypatch, more
+):
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    path = tmp_path / "dataops.yaml"
+    session = Session((path,), as_json=False)
+    path.write_text(FILE)
+    assert session.approved(*session.target("prod")) == frozenset()
+    path.write_text(FILE.replace("TB_PROD}", f"TB_PROD, {more}}}"))
+    with pytest.raises(ConfigError, match="DAGSTER_HOME"):
+        session.approved(*session.target("prod"))
 
 
 def test_two_projects_never_share_a_workspace_at_tinybird(tmp_path):

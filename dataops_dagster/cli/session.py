@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -32,7 +33,7 @@ from dataops_dagster.model import (
 from dataops_dagster.plan import as_data
 from dataops_dagster.settings import Project, Workspace
 from dataops_dagster.settings_gate import Approvals
-from dataops_dagster.settings_tinybird import Destructive
+from dataops_dagster.settings_tinybird import Destructive, Fixtures
 
 SAID_NO = 1
 """The exit code when the answer is no; `errors` has the codes of what went wrong."""
@@ -82,10 +83,15 @@ class Session:
     def approved(self, project: Project, workspace: Workspace) -> frozenset[str]:
         """Return the digests of the plans of deployments that people approve now.
 
-        Asks Dagster only about a workspace that asks for approvals.
+        Asks Dagster only about a workspace that asks for approvals, or where Dagster is set up: any
+        behind a gate may hold another data project.
         """
-        asks = workspace.tinybird and workspace.tinybird.destructive is Destructive.APPROVE
-        if not asks or workspace.gate is None:
+        tinybird = workspace.tinybird
+        if tinybird is None or workspace.gate is None:
+            return frozenset()
+        fills = tinybird.fixtures is not Fixtures.NEVER and project.is_production(workspace)
+        asks = fills or tinybird.destructive is Destructive.APPROVE
+        if not asks and not os.environ.get("DAGSTER_HOME"):
             return frozenset()
         rule = workspace.gate.approvals or Approvals()
         decided = self.book.decisions(project.name, workspace.name)

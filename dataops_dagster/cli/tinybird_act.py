@@ -45,18 +45,18 @@ _ENDED_WITH = {Outcome.PASSED: 0, Outcome.FAILED: SAID_NO, Outcome.ERRORED: Tool
 @click.pass_obj
 def workspaces(session: Session) -> None:
     """List the workspaces that the user tokens see, and which of them are configured."""
-    accounts, names = dict[tuple[str, str], Account](), dict[tuple[str, str], str]()
+    accounts, names = dict[tuple[str, str], tuple[str, Account]](), dict[tuple[str, str], str]()
     for project, workspace, settings in all_of(session.projects()):
         names[settings.place] = f"{project.name}/{workspace.name}"
         if settings.user_token_variable:
-            key = (settings.host, settings.user_token_variable)
-            accounts[key] = Account.of(settings, where_of(workspace))
+            key = (settings.place[0], settings.user_token_variable)
+            accounts[key] = (settings.host, Account.of(settings, where_of(workspace)))
     if not accounts:
         hint = "add user_token_variable to a workspace's tinybird:"
         raise ConfigError.at("workspaces", "none of them names a user token", hint)
     rows = [
-        (host, listed.name, listed.id, names.get((host.lower(), listed.name), ""))
-        for (host, _), account in accounts.items()
+        (host, listed.name, listed.id, names.get((place, listed.name), ""))
+        for (place, _), (host, account) in accounts.items()
         for listed in account.workspaces()
     ]
     header = ("host", "name", "id", "workspace")

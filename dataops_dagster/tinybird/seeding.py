@@ -29,7 +29,8 @@ def seed(site: Site, plan: DeploymentPlan) -> Refusal | None:
         if not done.passed:
             return Refusal(
                 f"deployed, but the fixture {path} was not appended: {done.told}",
-                f"mend it; {name} may hold a part of it now",
+                f"{name} may hold a part of it now, and what has rows is not filled again: truncate the"
+                " data sources that have fixtures, mend the file, and deploy again",
             )
     return None
 
@@ -38,5 +39,5 @@ def append(site: Site, datasource: str, path: str) -> Ended:
     """Append a file, seen from the data project's folder, to a data source."""
     forward = site.order.settings.dialect is Dialect.FORWARD
     how = ("--cloud",) if forward else ()
-    what = (f"--file={path}",) if forward else (path,)
+    what = (f"--file={path}",) if forward else (f"./{path}",)
     return site.tb.run(*how, "datasource", "append", datasource, *what)
