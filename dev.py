@@ -5,6 +5,7 @@
 - `python3 dev.py test [-m slow | -m sql] [...]`: the tests; arguments go to pytest
 - `python3 dev.py lint`: formatter, linter, type checker, import contracts
 - `python3 dev.py lowest [...]`: the tests on the oldest dependencies we allow
+- `python3 dev.py docs`: the documentation as a site, in .site
 """
 
 from __future__ import annotations
@@ -17,7 +18,15 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
-GROUPS = {"demo": [], "test": ["test"], "lint": ["test", "lint"], "lowest": ["test"]}
+GROUPS = {
+    "demo": [],
+    "test": ["test"],
+    "lint": ["test", "lint"],
+    "lowest": ["test"],
+    "docs": ["docs"],
+}
+MARKED = {"sql": ["sql"], "slow": ["browser", "docs"]}
+"""What tests with a mark need beside."""
 
 
 def main(arguments: list[str]) -> int:
@@ -32,8 +41,12 @@ def main(arguments: list[str]) -> int:
     environment = ROOT / (".venv-lowest" if task == "lowest" else ".venv")
     try:
         if task in ("test", "lowest"):
-            have_ssh_keygen()
-        groups = [*GROUPS[task], *(["sql"] if "sql" in " ".join(rest).split() else [])]
+            # Git's own package only recommends what signs and verifies approvals.
+            have("ssh-keygen", "openssh-client")
+        marked = [mark for mark in MARKED if mark in " ".join(rest).split()]
+        if "slow" in marked:
+            have("chromium", "chromium")
+        groups = [*GROUPS[task], *(group for mark in marked for group in MARKED[mark])]
         install(environment, groups, lowest=task == "lowest")
         *first, last = commands(task, rest)
         for command in first:
@@ -52,6 +65,8 @@ def commands(task: str, rest: list[str]) -> list[list[str]]:
     """Return the commands of a task; each is a program of the virtual environment."""
     if task == "demo":
         return [["dataops", "demo", *rest]]
+    if task == "docs":
+        return [["mkdocs", "build", "--strict", *rest]]
     if task == "lint":
         return [
             ["ruff", "format", "--check", "."],
@@ -62,17 +77,17 @@ def commands(task: str, rest: list[str]) -> list[list[str]]:
     return [["pytest", "--numprocesses=auto", "--dist=loadgroup", *rest]]
 
 
-def have_ssh_keygen() -> None:
-    """Install what signs and verifies approvals: git's own package only recommends it."""
-    if shutil.which("ssh-keygen"):
+def have(program: str, package: str) -> None:
+    """Install a program that tests need and no Python package brings; raises `CalledProcessError`."""
+    if shutil.which(program):
         return
-    print("ssh-keygen is needed; on Debian: apt install openssh-client", flush=True)
+    print(f"{program} is needed; on Debian: apt install {package}", flush=True)
     if os.geteuid() == 0 and shutil.which("apt-get"):
         quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        for words in (["update", "-qq"], ["install", "-qq", "-y", "openssh-client"]):
+        for words in (["update", "-qq"], ["install", "-qq", "-y", package]):
             subprocess.run(["apt-get", *words], env=quiet, check=True)
         return
-    raise subprocess.CalledProcessError(1, "ssh-keygen")
+    raise subprocess.CalledProcessError(1, program)
 
 
 def install(environment: Path, groups: list[str], *, lowest: bool) -> None:
@@ -113,6 +128,7 @@ def child_environment() -> dict[str, str]:
     env.pop("PYTHONDONTWRITEBYTECODE", None)
     # As pip does: trust what this machine trusts, and take packages from where it takes them.
     env.setdefault("UV_SYSTEM_CERTS", "true")
+    env.setdefault("NO_MKDOCS_2_WARNING", "true")  # its theme's, about a release that is not ours
     if "PIP_INDEX_URL" in env:
         env.setdefault("UV_DEFAULT_INDEX", env["PIP_INDEX_URL"])
     return env

@@ -8,7 +8,6 @@ import random
 import re
 import signal
 import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -23,6 +22,7 @@ from dataops_dagster.demo.world import World, commit, create
 from dataops_dagster.heads import Head, look_up
 from dataops_dagster.orchestration.instance import HomeInstance
 from tests.repositories import git
+from tests.telling import demo, processes_of, unused_port, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("daemon")]
 
@@ -31,39 +31,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("daemon")]
 def meltano_command() -> str:
     """The real Meltano, installed once into a virtual environment of its own."""
     return meltano.command(print)
-
-
-def processes_of(home: Path) -> list[str]:
-    """Return the command lines of processes that know the home in environment or arguments."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit() or int(entry.name) == os.getpid():
-            continue
-        try:
-            if str(home).encode() in (entry / "environ").read_bytes():
-                found.append((entry / "cmdline").read_bytes().replace(b"\0", b" ").decode())
-        except OSError:
-            continue  # it ended while we looked
-    return found
-
-
-def wait_for(what: str, look: Callable[[], object], seconds: float = 300) -> None:
-    limit = time.monotonic() + seconds
-    while not look():
-        assert time.monotonic() < limit, f"{what} did not happen"
-        time.sleep(0.2)
-
-
-def demo(home: Path, meltano_command: str, *arguments: str) -> subprocess.Popen[str]:
-    """Start the demo as a user does."""
-    return subprocess.Popen(
-        [str(Path(sys.executable).parent / "dataops"), "demo", "--home", str(home), *arguments],
-        env={**os.environ, "DATAOPS_MELTANO": meltano_command, "PYTHONDONTWRITEBYTECODE": ""},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
 
 
 @pytest.fixture(scope="module")
@@ -116,13 +83,14 @@ def test_nothing_of_the_demo_runs_when_it_is_over(told):
     assert processes_of(world.home) == []
 
 
-def test_a_moved_upstream_shows_as_stale_downstream_in_dagsters_ui(told, unused_port: int):
+def test_a_moved_upstream_shows_as_stale_downstream_in_dagsters_ui(told):
     world, _ = told
-    arguments = ("-m", daemon.DEFINITIONS, "-h", "127.0.0.1", "-p", str(unused_port))
+    port = unused_port()
+    arguments = ("-m", daemon.DEFINITIONS, "-h", "127.0.0.1", "-p", str(port))
     webserver = daemon.program("dagster-webserver")
     query = {"query": "{assetNodes{assetKey{path} staleStatus staleCauses{reason}}}"}
     request = urllib.request.Request(
-        f"http://127.0.0.1:{unused_port}/graphql",
+        f"http://127.0.0.1:{port}/graphql",
         data=json.dumps(query).encode(),
         headers={"Content-Type": "application/json"},
     )
@@ -145,16 +113,6 @@ def test_a_moved_upstream_shows_as_stale_downstream_in_dagsters_ui(told, unused_
     assert nodes["shop/prod"]["staleStatus"] == "STALE"
     assert nodes["shop/prod"]["staleCauses"] == [{"reason": "has a new data version"}]
     assert nodes["shop/prod/deployment"]["staleStatus"] in ("FRESH", "STALE")
-
-
-@pytest.fixture
-def unused_port() -> int:
-    """A port of loopback that nobody listens on."""
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture
