@@ -15,6 +15,9 @@ from dataops_dagster.meltano.model import Layer, Place
 from dataops_dagster.meltano.values import Table
 
 STARS = "*****"
+_REDACTED = "(redacted)"
+"""What Meltano puts for a secret that an extra names, where it prints stars for the secret itself."""
+
 _LARGEST = 20_000
 """Objects in objects repeat their values: each level doubles them. More than these are not put together."""
 
@@ -73,6 +76,7 @@ class Level:
     written_prefixes: Sequence[str] = ()
     reads_env_aliases: bool = True
     parent: Level | None = None
+    stars: str = STARS
     _answers: dict[tuple[int, bool], Answer] = field(default_factory=dict)
     _inherited: dict[str, Answer] | None = None
     _as_env: dict[str, str] | None = None
@@ -173,14 +177,14 @@ class Level:
         if not found.is_expandable and not (found.is_open and isinstance(found.value, str)):
             found = replace(found, value=cast(definition, found.value))
         if self.expansion.stars and found.value and definition.is_sensitive:
-            found = replace(found, value=STARS)
+            found = replace(found, value=self.stars)
         return found
 
     def _variables_for(self, definition: Definition) -> Mapping[str, Any]:
         """Return the variables that a value may name: for an extra, the plug-in's settings too."""
+        own = self._settings_as_env() if definition.is_extra else {}  # no extras where it fails
         if self.expansion.is_static:
             return {}
-        own = self._settings_as_env() if definition.is_extra else {}
         return {**self.expansion.dotenv, **self.env.values, **own}
 
     def _expanded(self, found: Answer, variables: Mapping[str, Any]) -> Answer:
@@ -225,10 +229,12 @@ class Level:
     def _settings_as_env(self) -> dict[str, str]:
         """Return the values of the settings as the variables that stand for them."""
         if self._as_env is None:
-            self._as_env = dict(self._pairs())
+            hidden = replace(self, stars=_REDACTED, _answers={}, _sizes={})
+            self._as_env = dict((hidden if self.expansion.stars else self).pairs())
         return self._as_env
 
-    def _pairs(self) -> Iterator[tuple[str, str]]:
+    def pairs(self) -> Iterator[tuple[str, str]]:
+        """Yield the values of the settings by the names of the variables that stand for them."""
         answers = {d.name: (d, self.answer(d)) for d in self.definitions if not d.is_extra}
         for definition, answer in answers.values():
             if answer.value is not None:
