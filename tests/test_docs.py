@@ -176,9 +176,9 @@ def with_part(block: Block) -> str:
     """Return the shop's configuration, with an example put in where production stands."""
     told = yaml.safe_load(SHOP + EU)
     told["workspaces"]["staging"]["deploy"] = {"platform": "command", "command": ["true"]}
+    told["protocols"] += ["https", "ssh"]
     prod, part = told["workspaces"]["prod"], yaml.safe_load(block.text)
     if "credential" in part:
-        told["protocols"].append("https")
         prod["repository"] = "https://git.example.com/shop/prod.git"
     prod.update(part)
     return yaml.safe_dump(told, sort_keys=False)
