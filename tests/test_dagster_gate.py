@@ -102,6 +102,17 @@ def test_three_successes_are_asked_for_and_then_production_follows(gated):
     assert shop.shop.prod.tree() == shop.shop.staging.tree()
 
 
+def test_the_gates_check_says_on_one_line_what_production_waits_for(gated):
+    shop = gated()
+    shop.launch(shop.ask()[0])
+    (told,) = [
+        event.description
+        for event in shop.tick("gates_shop").asset_events or []
+        if isinstance(event, dg.AssetCheckEvaluation) and event.asset_key.path[-1] == "prod"
+    ]
+    assert told.startswith("evidence: waits for a successful run of staging")
+
+
 def test_a_run_that_could_not_find_out_counts_neither_way_and_is_tried_a_few_times(gated):
     shop = gated()
     shop.shop.dev.commit({"run.sh": "exit 75\n"})

@@ -64,6 +64,7 @@ def gate_checks(
                 asset_key=key.asset_key,
                 check_name=key.name,
                 passed=metadata.is_open(found),
+                description=metadata.standing(found),
                 severity=dg.AssetCheckSeverity.WARN,
                 metadata=metadata.of_gate(found),
             )

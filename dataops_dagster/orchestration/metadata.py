@@ -165,6 +165,17 @@ def of_findings(findings: Sequence[Finding]) -> dict[str, Any]:
     return {"dataops/findings": table(("rule", "where", "what"), rows)} if rows else {}
 
 
+def standing(considered: Considered) -> str:
+    """Return on one line what a promotion waits for: shown without a click."""
+    match considered:
+        case Held() | Rejected() | Conflicted():
+            return inert(considered.reason)
+        case NothingToDo():
+            return "nothing to promote"
+        case Ready():
+            return "nothing holds it up"
+
+
 def is_open(considered: Considered) -> bool:
     """Say whether nothing is held up."""
     return isinstance(considered, Ready | NothingToDo)

@@ -138,6 +138,7 @@ def _gates(
             asset_key=key,
             check_name=naming.GATE_CHECK,
             passed=metadata.is_open(found),
+            description=metadata.standing(found),
             severity=dg.AssetCheckSeverity.WARN,
             metadata=shown,
         )
