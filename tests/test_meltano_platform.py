@@ -150,6 +150,7 @@ def test_a_run_of_a_state_that_another_is_at_work_on_is_refused_before_it_starts
     assert first.passed
     assert second.outcome is Outcome.ERRORED
     assert second.detail == f"Dagster run {RUN_ID} is at work on staging:tap-to-target"
+    assert (first.refused_by, second.refused_by) == (None, RUN_ID)
     assert lines == []
     assert run(meltano_shop, "")[0].passed
 

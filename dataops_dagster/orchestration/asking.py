@@ -10,10 +10,14 @@ from typing import TypeAlias
 
 import dagster as dg
 
-from dataops_dagster.orchestration import records
+from dataops_dagster.orchestration import naming, records
+from dataops_dagster.platforms import Result
 
 ATTEMPTS = 3
 """How many runs of ours may end without an answer before a person has to look."""
+
+PAUSE = timedelta(minutes=1)
+"""How long nothing is asked for after a run that was refused, which counts as no attempt."""
 
 MARGIN = timedelta(minutes=5)
 """What a run may take beyond its step's deadline: starting, fetching, pushing."""
@@ -54,15 +58,22 @@ class Asking:
         """
         if busy := self.busy(tag, what, limit):
             return busy
-        runs = [
-            record.dagster_run
-            for record in self.instance.get_run_records(
-                dg.RunsFilter(tags={tag[0]: tag[1]}), limit=ATTEMPTS * 10
-            )
+        found = self.instance.get_run_records(
+            dg.RunsFilter(tags={tag[0]: tag[1]}), limit=ATTEMPTS * 10
+        )
+        runs = [record.dagster_run for record in found]
+        ended = [
+            run
+            for run in runs
+            if run.is_finished and run.run_id not in told and not _was_refused(run)
         ]
-        ended = [run for run in runs if run.is_finished and run.run_id not in told]
         if reason := _settled(ended, what, answered):
             return Wait(reason)
+        if runs and _was_refused(runs[0]) and self.now - found[0].update_timestamp < PAUSE:
+            return Wait(
+                f"{what} was refused, run {runs[0].run_id}: another is at work on the same;"
+                " it is asked for again a minute later"
+            )
         # The key names what went before: Dagster never launches a second run for one key.
         return request(
             run_key=f"{key} after {runs[0].run_id}" if runs else key,
@@ -96,6 +107,16 @@ class Asking:
             else record.update_timestamp
         )
         return self.now - begun < limit + MARGIN
+
+
+def note_refusal(instance: dg.DagsterInstance, run_id: str, result: Result) -> None:
+    """Mark a run that was refused, so that it does not count as an attempt."""
+    if result.refused_by is not None:
+        instance.add_run_tags(run_id, {naming.REFUSED_TAG: run_id})
+
+
+def _was_refused(run: dg.DagsterRun) -> bool:
+    return run.tags.get(naming.REFUSED_TAG) == run.run_id
 
 
 def _settled(

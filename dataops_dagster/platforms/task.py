@@ -74,6 +74,7 @@ class Result:
     """Whether the program succeeded, what was run, in few words how it ended, and how long it took.
 
     One that `waits_for` the approval of a plan, by its digest, did not succeed and did not fail.
+    One that was `refused_by` somebody, who is at work on the same, was not even tried.
     """
 
     outcome: Outcome
@@ -81,6 +82,7 @@ class Result:
     detail: str
     seconds: float = 0.0
     waits_for: str = ""
+    refused_by: str | None = None
     facts: Facts = field(default_factory=Facts)
 
     @property
