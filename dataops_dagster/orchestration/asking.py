@@ -54,7 +54,8 @@ class Asking:
     ) -> Decision:
         """Ask for a run unless one is under way, was answered, or enough ended without an answer.
 
-        `told` are runs that answered, and that more of are wanted.
+        `told` are runs that answered, and that more of are wanted. One that was refused counts as
+        none, but a pause follows.
         """
         if busy := self.busy(tag, what, limit):
             return busy
@@ -67,18 +68,24 @@ class Asking:
             for run in runs
             if run.is_finished and run.run_id not in told and not _was_refused(run)
         ]
-        if reason := _settled(ended, what, answered):
+        if reason := _settled(ended, what, answered) or self._paused(found, what):
             return Wait(reason)
-        if runs and _was_refused(runs[0]) and self.now - found[0].update_timestamp < PAUSE:
-            return Wait(
-                f"{what} was refused, run {runs[0].run_id}: another is at work on the same;"
-                " it is asked for again a minute later"
-            )
         # The key names what went before: Dagster never launches a second run for one key.
         return request(
             run_key=f"{key} after {runs[0].run_id}" if runs else key,
             tags={tag[0]: tag[1], "dagster/max_runtime": str(int(limit.total_seconds()))},
         )
+
+    def _paused(self, found: Sequence[dg.RunRecord], what: str) -> str:
+        """Say that the newest run was refused a moment ago; else nothing."""
+        for record in found[:1]:
+            run = record.dagster_run
+            if _was_refused(run) and self.now - record.update_timestamp < PAUSE:
+                return (
+                    f"{what} was refused, run {run.run_id}, as another is at work on the same;"
+                    " it is asked for again a minute later"
+                )
+        return ""
 
     def busy(self, tag: tuple[str, str], what: str, limit: timedelta) -> Wait | None:
         """Say what is under way: one at a time for each workspace.
