@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
 
 import dagster as dg
 import pytest
 
-from dataops_dagster import build_dataops_definitions
+from dataops_dagster import build_dataops_definitions, clock, locks
+from dataops_dagster.orchestration.asking import ATTEMPTS, PAUSE
 from tests.conftest import SHOP, Shop, fill, make_shop
 from tests.dagster_shop import DagsterShop
 from tests.repositories import Workspace, git
@@ -20,6 +24,12 @@ STEP = """
       run: [load]
       executable: ./meltano
       streams: {tap-a: [users]}
+"""
+PIPELINE = """
+plugins:
+  extractors: [{name: tap, namespace: tap, executable: ./tap}]
+  loaders: [{name: target, namespace: target, executable: ./target}]
+jobs: [{name: load, tasks: [tap target]}]
 """
 RUN = "\n    run: {platform: command, command: [sh, run.sh], deadline: 1m}\n"
 
@@ -142,3 +152,72 @@ def test_a_deployment_by_meltano_tells_the_same(tmp_path):
         assert made
         assert made.metadata["dataops/rows"].value == 3
         assert dagster.latest("shop", "prod", "tap-a", "users")
+
+
+# --- refusals ---------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def at_work_on(state: Path) -> Iterator[None]:
+    """Hold the states that runs of a workspace left, as one that Dagster does not know of does."""
+    with locks.held((state / "locks").iterdir(), "5b6f0c8e") as lock:
+        assert isinstance(lock, locks.Locked)
+        yield
+
+
+def is_asked_for_once_a_minute(dagster: DagsterShop, monkeypatch) -> None:
+    """Look more often than there are attempts, while each run is refused."""
+    now = clock.now
+    for _ in range(ATTEMPTS + 1):
+        monkeypatch.setattr(clock, "now", lambda: now() + PAUSE)
+        (request,) = dagster.ask()
+        refused = dagster.launch(request)
+        assert "Dagster run 5b6f0c8e is at work on" in str(refused.all_events)
+        monkeypatch.setattr(clock, "now", now)
+        assert f"was refused, run {refused.run_id}" in dagster.why()
+    monkeypatch.setattr(clock, "now", lambda: now() + PAUSE + timedelta(seconds=1))
+
+
+def test_a_run_that_is_refused_is_no_attempt_and_is_asked_for_until_the_state_is_free(
+    meltano_shop: DagsterShop, tmp_path, monkeypatch
+):
+    staging = meltano_shop.shop.staging
+    staging.commit({"meltano.yml": PIPELINE, "log": "", "code": "0"})
+    meltano_shop.settle()
+    staging.commit({"log": "more"})
+    with at_work_on(tmp_path / "state" / "shop" / "staging"):
+        is_asked_for_once_a_minute(meltano_shop, monkeypatch)
+    meltano_shop.settle()
+    assert f"its run at {staging.head[:12]} passed" in meltano_shop.reasons()
+
+
+def test_what_runs_a_refused_run_again_is_an_attempt(meltano_shop: DagsterShop, tmp_path):
+    staging = meltano_shop.shop.staging
+    staging.commit({"meltano.yml": PIPELINE, "log": "", "code": "0"})
+    meltano_shop.settle()
+    staging.commit({"code": "75"})
+    with at_work_on(tmp_path / "state" / "shop" / "staging"):
+        (request,) = meltano_shop.ask()
+        refused = meltano_shop.launch(request).dagster_run
+    copied = request._replace(tags=meltano_shop.instance.get_run_by_id(refused.run_id).tags)
+    for _ in range(ATTEMPTS):
+        meltano_shop.launch(copied)
+    assert f"did not succeed in {ATTEMPTS} runs" in meltano_shop.why()
+
+
+def test_a_deployment_that_is_refused_is_no_attempt_either(tmp_path, monkeypatch):
+    text = SHOP.replace(
+        "command, command: [sh, deploy.sh]", "meltano, run: [load], executable: ./m"
+    )
+    shop: Shop = fill(make_shop(tmp_path, text))
+    shop.dev.commit({"meltano.yml": PIPELINE})
+    add_program(shop.dev, "m", "#!/bin/sh\n")
+    with dg.DagsterInstance.ephemeral() as instance:
+        dagster = DagsterShop(shop, instance)
+        dagster.settle()
+        with at_work_on(tmp_path / "state" / "shop" / "prod"):
+            shop.dev.commit({"more": ""})
+            dagster.settle()
+            is_asked_for_once_a_minute(dagster, monkeypatch)
+        dagster.settle()
+        assert f"prod: serves its head {shop.prod.head[:12]}" in dagster.reasons()

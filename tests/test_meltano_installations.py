@@ -176,3 +176,19 @@ def test_what_is_being_made_is_not_removed(runs: Runs):
     with locks.held([installations._lock_of(place)], "other"):
         runs.run(TARGET)
     assert place.exists()
+
+
+def test_what_is_used_just_before_it_would_be_removed_stays(runs: Runs, monkeypatch):
+    runs.run(TAP)
+    (place,) = runs.link(TAP)
+    age(place, 31)
+    held = locks.held
+
+    def use_and_hold(paths, holder, **more):
+        if holder == "pruning":
+            installations.are_whole([place])
+        return held(paths, holder, **more)
+
+    monkeypatch.setattr(locks, "held", use_and_hold)
+    runs.run(TARGET)
+    assert place.exists()

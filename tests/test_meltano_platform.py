@@ -5,7 +5,10 @@ A script stands where the command is; see test_meltano_runs.py for runs of the r
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,8 @@ from dataops_dagster import execution
 from dataops_dagster.errors import ConfigError
 from dataops_dagster.model import Outcome
 from dataops_dagster.platforms import Result
+from dataops_dagster.platforms import meltano as platform
+from dataops_dagster.platforms.meltano_command import Meltano
 from dataops_dagster.settings_steps import MeltanoStep
 from tests.conftest import Shop
 from tests.test_meltano_log import metric, said
@@ -145,6 +150,7 @@ def test_a_run_of_a_state_that_another_is_at_work_on_is_refused_before_it_starts
     assert first.passed
     assert second.outcome is Outcome.ERRORED
     assert second.detail == f"Dagster run {RUN_ID} is at work on staging:tap-to-target"
+    assert (first.refused_by, second.refused_by) == (None, RUN_ID)
     assert lines == []
     assert run(meltano_shop, "")[0].passed
 
@@ -189,6 +195,19 @@ def test_what_cannot_be_installed_proves_nothing(meltano_shop: Shop):
     assert result.detail.startswith("cannot install plug-ins: ended with exit code 1: called with")
     assert result.detail.endswith("no network")
     assert len(calls(lines)) == 1
+
+
+@pytest.mark.parametrize(("gone", "outcome"), [(0, Outcome.FAILED), (3000, Outcome.ERRORED)])
+def test_a_run_that_installing_left_too_little_of_the_deadline_proves_nothing(
+    meltano_shop: Shop, monkeypatch, gone: int, outcome: Outcome
+):
+    """Its deadline, two seconds after it began, is evidence only if it had them for itself."""
+    begin = time.monotonic() - gone
+    monkeypatch.setattr(platform, "Meltano", partial(Meltano, begin=begin))
+    result, _ = run(meltano_shop, "sleep 60", deadline=timedelta(seconds=gone + 2))
+    assert result.outcome is outcome
+    assert result.detail.startswith("was ended at its deadline of 0:")
+    assert (", of which 0:50:0" in result.detail) is bool(gone)
 
 
 def test_what_meltano_installs_elsewhere_than_we_look_it_may_install_again(meltano_shop: Shop):

@@ -10,10 +10,14 @@ from typing import TypeAlias
 
 import dagster as dg
 
-from dataops_dagster.orchestration import records
+from dataops_dagster.orchestration import naming, records
+from dataops_dagster.platforms import Result
 
 ATTEMPTS = 3
 """How many runs of ours may end without an answer before a person has to look."""
+
+PAUSE = timedelta(minutes=1)
+"""How long nothing is asked for after a run that was refused, which counts as no attempt."""
 
 MARGIN = timedelta(minutes=5)
 """What a run may take beyond its step's deadline: starting, fetching, pushing."""
@@ -50,24 +54,38 @@ class Asking:
     ) -> Decision:
         """Ask for a run unless one is under way, was answered, or enough ended without an answer.
 
-        `told` are runs that answered, and that more of are wanted.
+        `told` are runs that answered, and that more of are wanted. One that was refused counts as
+        none, but a pause follows.
         """
         if busy := self.busy(tag, what, limit):
             return busy
-        runs = [
-            record.dagster_run
-            for record in self.instance.get_run_records(
-                dg.RunsFilter(tags={tag[0]: tag[1]}), limit=ATTEMPTS * 10
-            )
+        found = self.instance.get_run_records(
+            dg.RunsFilter(tags={tag[0]: tag[1]}), limit=ATTEMPTS * 10
+        )
+        runs = [record.dagster_run for record in found]
+        ended = [
+            run
+            for run in runs
+            if run.is_finished and run.run_id not in told and not _was_refused(run)
         ]
-        ended = [run for run in runs if run.is_finished and run.run_id not in told]
-        if reason := _settled(ended, what, answered):
+        if reason := _settled(ended, what, answered) or self._paused(found, what):
             return Wait(reason)
         # The key names what went before: Dagster never launches a second run for one key.
         return request(
             run_key=f"{key} after {runs[0].run_id}" if runs else key,
             tags={tag[0]: tag[1], "dagster/max_runtime": str(int(limit.total_seconds()))},
         )
+
+    def _paused(self, found: Sequence[dg.RunRecord], what: str) -> str:
+        """Say that the newest run was refused a moment ago; else nothing."""
+        for record in found[:1]:
+            run = record.dagster_run
+            if _was_refused(run) and self.now - record.update_timestamp < PAUSE:
+                return (
+                    f"{what} was refused, run {run.run_id}, as another is at work on the same;"
+                    " it is asked for again a minute later"
+                )
+        return ""
 
     def busy(self, tag: tuple[str, str], what: str, limit: timedelta) -> Wait | None:
         """Say what is under way: one at a time for each workspace.
@@ -96,6 +114,16 @@ class Asking:
             else record.update_timestamp
         )
         return self.now - begun < limit + MARGIN
+
+
+def note_refusal(instance: dg.DagsterInstance, run_id: str, result: Result) -> None:
+    """Mark a run that was refused, so that it does not count as an attempt."""
+    if result.refused_by is not None:
+        instance.add_run_tags(run_id, {naming.REFUSED_TAG: run_id})
+
+
+def _was_refused(run: dg.DagsterRun) -> bool:
+    return run.tags.get(naming.REFUSED_TAG) == run.run_id
 
 
 def _settled(

@@ -15,6 +15,7 @@ from dataops_dagster.errors import DataOpsError
 from dataops_dagster.heads import look_up_all
 from dataops_dagster.model import Outcome
 from dataops_dagster.orchestration import metadata, naming, records
+from dataops_dagster.orchestration.asking import note_refusal
 from dataops_dagster.orchestration.ops import (
     answered_errors,
     fetch_op,
@@ -201,6 +202,7 @@ def _deploy(
         context.log_event(event)
     told |= {records.TREE: task.tree, records.RAN: result.ran, records.DETAIL: result.detail}
     told |= metadata.of_result(result)
+    note_refusal(context.instance, context.run.run_id, result)
     if result.outcome is Outcome.ERRORED:
         raise dg.Failure(
             f"the deployment of {workspace.name} at {commit[:12]} could not find out:"

@@ -11,6 +11,7 @@ from dataops_dagster import clock, execution, promotion
 from dataops_dagster.gate.evidence import what_ran
 from dataops_dagster.model import Book, Outcome
 from dataops_dagster.orchestration import metadata, naming, records
+from dataops_dagster.orchestration.asking import note_refusal
 from dataops_dagster.orchestration.ops import answered_errors, known_names
 from dataops_dagster.orchestration.records import BookOf
 from dataops_dagster.orchestration.streams import stream_events
@@ -142,6 +143,7 @@ def _run(
         store=store,
         on_line=context.log.info,
     )
+    note_refusal(context.instance, run_id, result)
     if result.outcome is Outcome.ERRORED:
         return f"could not find out: {result.detail}"
     for event in stream_events(result, task):

@@ -7,6 +7,12 @@ import dagster as dg
 RUN_CHECK, GATE_CHECK, LINT_CHECK = "run", "gate", "lint"
 DATA_VERSION_TAG = "dagster/data_version"  # Dagster keeps its own constant for it private
 INPUT_DATA_VERSION_TAG = "dagster/input_data_version"
+REFUSED_TAG = "dataops.refused"
+"""Marks a run that was refused, as another is at work on the same; its value is the run's own id.
+
+Who runs it again copies its tags, but the run that they make has another id.
+"""
+
 ALL_ASSETS_JOB = "__ASSET_JOB"
 """The job that the UI's Materialize and Execute buttons launch."""
 

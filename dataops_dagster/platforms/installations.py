@@ -87,7 +87,8 @@ def _prune(shared: Path, keep: Collection[Path]) -> None:
     """Remove what no run has used for thirty days."""
     oldest = time.time() - _UNUSED_SECONDS
     for place in shared.iterdir() if shared.exists() else ():
-        if place.is_dir() and place not in keep and place.stat().st_mtime < oldest:
+        if place.is_dir() and place not in keep:
             with locks.held([_lock_of(place)], "pruning") as lock:
-                if isinstance(lock, Locked):
+                # Its age counts under the lock only: somebody else may just have made or removed it.
+                if isinstance(lock, Locked) and place.is_dir() and place.stat().st_mtime < oldest:
                     shutil.rmtree(place, ignore_errors=True)

@@ -44,7 +44,8 @@ def execute(step: MeltanoStep, task: Task, on_line: Callable[[str], None]) -> Re
     states = {_lock_of(task, p.state_id): p.state_id for p in pipelines if p.state_id}
     with locks.held(states, task.run_id) as lock:
         if isinstance(lock, Busy):
-            return _not_run(f"Dagster run {lock.holder} is at work on {states[lock.path]}")
+            busy = _not_run(f"Dagster run {lock.holder} is at work on {states[lock.path]}")
+            return replace(busy, refused_by=lock.holder)
         needs = needs_of(
             project, pipelines, task.environment, files=files, variables=variables_of(step)
         )

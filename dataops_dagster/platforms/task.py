@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from enum import Enum
 from pathlib import Path
 
@@ -73,6 +74,7 @@ class Result:
     """Whether the program succeeded, what was run, in few words how it ended, and how long it took.
 
     One that `waits_for` the approval of a plan, by its digest, did not succeed and did not fail.
+    One that was `refused_by` somebody, who is at work on the same, was not even tried.
     """
 
     outcome: Outcome
@@ -80,6 +82,7 @@ class Result:
     detail: str
     seconds: float = 0.0
     waits_for: str = ""
+    refused_by: str | None = None
     facts: Facts = field(default_factory=Facts)
 
     @property
@@ -106,7 +109,7 @@ def run_program(
 
     `readable` turns a line of its output into one for people, or into None to leave it out; `hidden`
     are secrets beside the variables that are let through; `spent` is how many seconds of the
-    deadline are gone.
+    deadline are gone. A program that had less than half of it, and was ended there, proves nothing.
     """
     for name in step.variables:
         if name not in os.environ:
@@ -148,17 +151,30 @@ def run_program(
     )
     log.close()
     if done.timed_out:
-        ending = f"was ended at its deadline of {step.deadline}"
+        ending = _ending_at(step.deadline, spent)
     elif done.code < 0:
         ending = f"was ended by signal {-done.code}"
     else:
         ending = f"ended with exit code {done.code}"
-    outcome = Outcome.FAILED if done.timed_out else _OUTCOMES.get(done.code, Outcome.FAILED)
+    outcome = _OUTCOMES.get(done.code, Outcome.FAILED)
+    if done.timed_out:
+        outcome = Outcome.ERRORED if _began_late(step.deadline, spent) else Outcome.FAILED
     detail = (
         ending if outcome is Outcome.PASSED or not log.last else f"{ending}: {' / '.join(log.last)}"
     )
     ran = " ".join([Path(arguments[0]).name, *arguments[1:]])
     return Result(outcome, ran, detail, seconds=time.monotonic() - begin)
+
+
+def _began_late(deadline: timedelta, spent: float) -> bool:
+    return spent > deadline.total_seconds() / 2
+
+
+def _ending_at(deadline: timedelta, spent: float) -> str:
+    ending = f"was ended at its deadline of {deadline}"
+    if _began_late(deadline, spent):
+        ending += f", of which {timedelta(seconds=round(spent))} had gone before it began"
+    return ending
 
 
 def variables_of(step: CommandStep | MeltanoStep) -> dict[str, str]:
