@@ -157,6 +157,10 @@ class Client:
         told = _mapping(found or {}).get("deployment")
         return _deployment(told) if isinstance(told, dict) and told else None
 
+    def set_live(self, id_: str) -> None:
+        """Put one deployment, which is ready, in the place of the live one; that one stays, unserved."""
+        self.api.post(f"/v1/deployments/{quote(id_, safe='')}/set-live")
+
     def discard(self, id_: str) -> None:
         """Delete one deployment, by its own id; whoever calls knows that it is not live."""
         self.api.delete(f"/v1/deployments/{quote(id_, safe='')}")

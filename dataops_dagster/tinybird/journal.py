@@ -23,12 +23,14 @@ class Entry:
     """What is known of the last deployment of ours into one workspace.
 
     `begun` is the commit of one that has not ended, empty when all did; `deployment` its id at
-    Tinybird, as soon as it is known. `names` are the resources that deployments of ours brought.
+    Tinybird, as soon as it is known; `replaced` is the one that was live before. `names` are the
+    resources that deployments of ours brought.
     """
 
     begun: str = ""
     deployment: str = ""
     names: tuple[str, ...] = ()
+    replaced: str = ""
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,10 @@ class Journal:
         told = kept(self.path)
         try:
             return Entry(
-                str(told["begun"]), str(told["deployment"]), tuple(map(str, told["names"]))
+                str(told["begun"]),
+                str(told["deployment"]),
+                tuple(map(str, told["names"])),
+                str(told.get("replaced", "")),
             )
         except (KeyError, TypeError):
             return Entry()
