@@ -104,6 +104,7 @@ def _refusal(site: Site, plan: DeploymentPlan, there: set[str]) -> Refusal | Non
 
 
 def _carried_out(site: Site, plan: DeploymentPlan) -> Deployed | Refusal:
+        or (classic.still_read(site, plan) if order.settings.dialect is Dialect.CLASSIC else None)
     answer = _served(site, plan)
     if isinstance(answer, Refusal):
         return answer
