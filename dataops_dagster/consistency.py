@@ -226,6 +226,7 @@ def _repository(project: Project, workspace: Workspace) -> Iterator[Mistake]:
 def _tinybird(project: Project) -> Iterator[Mistake]:
     """Yield where workspaces at Tinybird are mixed up, or production is less safe than it may be."""
     known: dict[tuple[str, str], str] = {}
+    pinned: dict[str, str] = {}
     for name, workspace in project.workspaces.items():
         at, tinybird = ("workspaces", name), workspace.tinybird
         if tinybird is None:
@@ -242,6 +243,14 @@ def _tinybird(project: Project) -> Iterator[Mistake]:
                 f"is that of workspace {other}",
                 "give each workspace one of its own at Tinybird",
             )
+        if tinybird.workspace_id:
+            other = pinned.setdefault(tinybird.workspace_id, name)
+            if other != name:
+                yield Mistake(
+                    (*at, "tinybird", "workspace_id"),
+                    f"is that of workspace {other}",
+                    "give each workspace one of its own at Tinybird",
+                )
         yield from _guarded(project, workspace, tinybird)
 
 

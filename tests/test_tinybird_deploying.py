@@ -106,6 +106,25 @@ def test_a_workspace_that_was_made_anew_is_refused_where_its_id_is_pinned(site: 
     assert not site.asked("POST", "/")
 
 
+@pytest.mark.parametrize("known", ["pinned", "told by its token", "nobody's"])
+def test_a_workspace_that_is_another_of_the_project_as_well_is_refused(
+    site: Site, monkeypatch, known
+):
+    monkeypatch.setenv("TB_OTHER", site.workspace.token)
+    more = {"workspace": "pro_acme", "workspace_id": site.workspace.id}
+    if known != "pinned":
+        more = {"host": site.stand_in.url.replace("127.0.0.1", "localhost")}
+    if known == "nobody's":
+        monkeypatch.delenv("TB_OTHER")
+    other = site.settings(**more, token_variable="TB_OTHER")
+    answer = site.deploy(others=(("prod", other),))
+    if known == "nobody's":
+        assert isinstance(answer, Deployed)
+        return
+    assert "is what workspace prod is at Tinybird, too" in refused(answer)
+    assert not site.asked("POST", "/")
+
+
 def test_a_workspace_of_another_data_project_is_refused(site: Site):
     site.deploy()
     names = ALL - {"rides", "stations"}

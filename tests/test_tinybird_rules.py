@@ -367,6 +367,7 @@ def load(tmp_path: Path, old: str = "", new: str = "") -> str:
     [
         ("", "", ""),
         ("pro_acme", "staging_acme", "is that of workspace staging"),
+        ("token_variable: TB", "workspace_id: a1, token_variable: TB", "is that of workspace staging"),
         ('host: "https://api.example.com", workspace: pro_acme',
          'host: "https://API.example.com.:443/", workspace: staging_acme', "is that of workspace staging"),
         ("TB_PROD}", "TB_PROD, destructive: allowed}", "is too lenient for production"),
