@@ -17,7 +17,7 @@ from dataops_dagster.meltano import lint as meltano_lint
 from dataops_dagster.settings import ModifyDelete, Policy, Project, Workspace
 from dataops_dagster.settings_gate import FanIn, Gate, TreeRule
 from dataops_dagster.settings_steps import MeltanoCloudStep, TinybirdStep
-from dataops_dagster.settings_tinybird import Destructive, Tinybird
+from dataops_dagster.settings_tinybird import Destructive, Fixtures, Tinybird
 
 Place = tuple[str, str]
 """A repository, spelling differences aside, and a branch."""
@@ -226,6 +226,7 @@ def _repository(project: Project, workspace: Workspace) -> Iterator[Mistake]:
 def _tinybird(project: Project) -> Iterator[Mistake]:
     """Yield where workspaces at Tinybird are mixed up, or production is less safe than it may be."""
     known: dict[tuple[str, str], str] = {}
+    pinned: dict[str, str] = {}
     for name, workspace in project.workspaces.items():
         at, tinybird = ("workspaces", name), workspace.tinybird
         if tinybird is None:
@@ -242,7 +243,18 @@ def _tinybird(project: Project) -> Iterator[Mistake]:
                 f"is that of workspace {other}",
                 "give each workspace one of its own at Tinybird",
             )
+        if tinybird.workspace_id:
+            other = pinned.setdefault(tinybird.workspace_id, name)
+            if other != name:
+                yield Mistake(
+                    (*at, "tinybird", "workspace_id"),
+                    f"is that of workspace {other}",
+                    "give each workspace one of its own at Tinybird",
+                )
         yield from _guarded(project, workspace, tinybird)
+
+
+_OR_STAGING = "; or say production: false, if nobody is served by it"
 
 
 def _guarded(project: Project, workspace: Workspace, tinybird: Tinybird) -> Iterator[Mistake]:
@@ -250,27 +262,43 @@ def _guarded(project: Project, workspace: Workspace, tinybird: Tinybird) -> Iter
     if tinybird.recreate and tinybird.user_token_variable is None:
         hint = "add user_token_variable: the name of a variable"
         yield Mistake((*at, "recreate"), "needs a user token", hint)
-    if tinybird.destructive is Destructive.APPROVE and workspace.gate is None:
-        yield Mistake(
-            (*at, "destructive"),
-            "nobody can approve where there is no gate",
-            "add gate: {}, or gate: {runs: 0} where nothing has to be proven",
-        )
-    approvals = workspace.gate and workspace.gate.approvals
-    if tinybird.destructive is Destructive.APPROVE and approvals and approvals.allowed_signers:
-        yield Mistake(
-            (*at, "destructive"),
-            "only promotions can be approved by signatures, and gate.approvals.allowed_signers asks"
-            " for them",
-            "write refuse, or remove allowed_signers",
-        )
-    if not project.is_production(workspace):
+    is_production = project.is_production(workspace)
+    yield from _unapprovable(workspace, tinybird, is_production=is_production)
+    if not is_production:
         return
     if tinybird.destructive is Destructive.ALLOWED:
-        hint = "write approve, or refuse"
+        hint = f"write approve, or refuse{_OR_STAGING}"
         yield Mistake((*at, "destructive"), "is too lenient for production", hint)
     if tinybird.recreate:
-        yield Mistake((*at, "recreate"), "production is never dropped", "remove it")
+        yield Mistake((*at, "recreate"), "production is never dropped", f"remove it{_OR_STAGING}")
+
+
+def _unapprovable(
+    workspace: Workspace, tinybird: Tinybird, *, is_production: bool
+) -> Iterator[Mistake]:
+    """Yield what would wait for an approval that nobody can give."""
+    at = ("workspaces", workspace.name, "tinybird")
+    waits = []
+    if tinybird.destructive is Destructive.APPROVE:
+        waits.append(("destructive", "write refuse", ""))
+    if is_production and tinybird.fixtures is Fixtures.WHEN_EMPTY:
+        waits.append(("fixtures", "write never", _OR_STAGING))
+    approvals = workspace.gate and workspace.gate.approvals
+    for key, remedy, otherwise in waits:
+        if workspace.gate is None:
+            yield Mistake(
+                (*at, key),
+                "nobody can approve where there is no gate",
+                f"{remedy}, or add gate: {{}}, or gate: {{runs: 0}} where nothing has to be"
+                f" proven{otherwise}",
+            )
+        elif approvals and approvals.allowed_signers:
+            yield Mistake(
+                (*at, key),
+                "only promotions can be approved by signatures, and gate.approvals.allowed_signers"
+                " asks for them",
+                f"{remedy}, or remove allowed_signers{otherwise}",
+            )
 
 
 def has_home(path: str) -> bool:

@@ -134,6 +134,11 @@ class Tinybird(Settings):
     recreate: bool = Field(
         default=False, description="whether it may be dropped and made anew from the data project"
     )
+    production: bool | None = Field(
+        default=None,
+        description="whether people are served by it; unsaid, it is, unless it surely is staging:"
+        " it proves commits to a gate and has none itself, or is an origin",
+    )
     shares: tuple[Share, ...] = Field(
         default=(),
         strict=False,

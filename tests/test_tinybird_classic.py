@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from dataops_dagster.errors import ConfigError
 from dataops_dagster.testing.tinybird import Fault
-from dataops_dagster.tinybird import standing
+from dataops_dagster.testing.tinybird.datafiles import Node, Pipe
+from dataops_dagster.tinybird import classic, standing
 from dataops_dagster.tinybird.deploying import Deployed, Planned
 from dataops_dagster.tinybird.model import Refusal
 from tests.tinybird_site import NAME, Site, add_endpoint, classic_site, remove, stand_in
@@ -14,6 +17,12 @@ from tests.tinybird_site import NAME, Site, add_endpoint, classic_site, remove, 
 pytestmark = pytest.mark.slow
 site = classic_site
 __all__ = ["site", "stand_in"]
+
+
+def add_extra(folder: Path) -> None:
+    """Add a data source to the data project."""
+    (known,) = folder.rglob("stations.datasource")
+    known.with_name("extra.datasource").write_text(known.read_text())
 
 
 def test_a_changed_pipe_is_pushed_and_a_dropped_one_deleted(site: Site):
@@ -44,6 +53,28 @@ def test_what_somebody_made_there_is_told_and_left_alone(site: Site):
     assert not planned.plan.destructive
     assert isinstance(site.deploy(destructive="allowed"), Deployed)
     assert "by_hand" in site.served
+
+
+def test_a_data_source_is_not_deleted_from_under_a_pipe_of_somebody_elses(site: Site):
+    assert isinstance(site.deploy(add_extra), Deployed)
+    theirs = Pipe("theirs", (Node("all", "SELECT * FROM extra", "endpoint"),))
+    site.workspace.resources["theirs"] = theirs
+    planned = site.deploy(destructive="allowed")
+    assert isinstance(planned, Planned)
+    assert "use what it would delete: extra: theirs" in str(planned.refusal)
+    assert not site.asked("DELETE", "/")
+    del site.workspace.resources["theirs"]
+    assert isinstance(site.deploy(destructive="allowed"), Deployed)
+    assert "extra" not in site.served
+
+
+def test_one_who_reads_it_since_it_was_planned_keeps_a_data_source(site: Site, monkeypatch):
+    site.deploy(add_extra)
+    theirs = Pipe("theirs", (Node("all", "SELECT * FROM extra", "endpoint"),))
+    site.workspace.resources["theirs"] = theirs
+    monkeypatch.setattr(classic, "still_read", lambda *_: None)
+    assert "used by theirs" in str(site.deploy(destructive="allowed"))
+    assert "extra" in site.served
 
 
 def test_fixtures_never_replace_rows_that_are_there(site: Site):

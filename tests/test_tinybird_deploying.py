@@ -106,6 +106,25 @@ def test_a_workspace_that_was_made_anew_is_refused_where_its_id_is_pinned(site: 
     assert not site.asked("POST", "/")
 
 
+@pytest.mark.parametrize("known", ["pinned", "told by its token", "nobody's"])
+def test_a_workspace_that_is_another_of_the_project_as_well_is_refused(
+    site: Site, monkeypatch, known
+):
+    monkeypatch.setenv("TB_OTHER", site.workspace.token)
+    more = {"workspace": "pro_acme", "workspace_id": site.workspace.id}
+    if known != "pinned":
+        more = {"host": site.stand_in.url.replace("127.0.0.1", "localhost")}
+    if known == "nobody's":
+        monkeypatch.delenv("TB_OTHER")
+    other = site.settings(**more, token_variable="TB_OTHER")
+    answer = site.deploy(others=(("prod", other),))
+    if known == "nobody's":
+        assert isinstance(answer, Deployed)
+        return
+    assert "is what workspace prod is at Tinybird, too" in refused(answer)
+    assert not site.asked("POST", "/")
+
+
 def test_a_workspace_of_another_data_project_is_refused(site: Site):
     site.deploy()
     names = ALL - {"rides", "stations"}
@@ -191,7 +210,7 @@ def test_at_the_deadline_our_own_deployment_is_discarded(site: Site):
     site.stand_in.account.looks = 1_000_000
     told = refused(site.deploy(add_endpoint("short_rides"), seconds=12.0))
     assert "deployment 2 was not live at the deadline" in told
-    assert site.asked("DELETE", "/v1/deployments") == ["/v1/deployments/2"]
+    assert site.asked("DELETE", "/v1/deployments/") == ["/v1/deployments/0", "/v1/deployments/2"]
     assert site.served == ALL
 
 
@@ -204,7 +223,7 @@ def test_somebody_elses_deployment_is_never_discarded(site: Site):
     with pytest.raises(ToolError, match=r"deployment 9 \(data_ready\) stands in the way") as told:
         site.deploy()
     assert "tb --cloud deployment discard" in str(told.value)
-    assert not site.asked("DELETE", "/")
+    assert not site.asked("DELETE", "/v1/deployments/9")
 
 
 def test_somebody_elses_deployment_of_that_moment_is_not_taken_for_ours(site: Site, monkeypatch):
@@ -225,7 +244,53 @@ def test_somebody_elses_deployment_of_that_moment_is_not_taken_for_ours(site: Si
     monkeypatch.setattr(Tb, "ask", ask)
     with pytest.raises(ToolError, match=r"deployment 9 .* stands in the way"):
         site.deploy(remove("long_rides"), destructive="allowed", seconds=12.0)
-    assert not site.asked("DELETE", "/")
+    assert not site.asked("DELETE", "/v1/deployments/9")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda site: site.workspace.resources.pop("stations"), "create stations"),
+        (lambda site: site.workspace.resources.pop("short_rides"), "not delete short_rides"),
+    ],
+)
+def test_nothing_goes_live_but_what_its_plan_said(site: Site, monkeypatch, change, told):
+    site.deploy(add_endpoint("short_rides"))
+    real = Tb.ask
+
+    def ask(tb: Tb, *arguments: str) -> Ended:
+        if "--no-wait" in arguments:
+            change(site)  # somebody was faster, after the check
+        return real(tb, *arguments)
+
+    monkeypatch.setattr(Tb, "ask", ask)
+    asked = len(site.asked("POST", "/v1/deployments"))
+    told_by_us = refused(site.deploy(add_endpoint("other_rides"), destructive="allowed"))
+    assert "it would do other than its plan said" in told_by_us
+    assert told in told_by_us
+    assert "other_rides" not in site.served
+    assert len(site.asked("POST", "/v1/deployments")) == asked
+    assert "deployment 2 is discarded" in site.lines
+
+
+def test_a_run_that_was_killed_as_it_promoted_leaves_nothing_in_the_way(site: Site, monkeypatch):
+    site.deploy()
+
+    class Killed(BaseException):
+        pass
+
+    def killed(*_given: object) -> bool:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(forward, "discard_if_not_live", killed)
+        with pytest.raises(Killed):
+            site.deploy(add_endpoint("short_rides"))
+    assert site.served == {*ALL, "short_rides"}
+    assert [d.status for d in site.workspace.deployments if d.id == "1"] == ["data_ready"]
+    assert isinstance(site.deploy(), Planned)  # it deletes: asks first, and the way is free
+    assert "deployment 1 is left from an attempt that broke off: discarding it" in site.lines
+    assert site.workspace.deployments[-1].live
 
 
 def test_what_is_under_way_already_is_waited_for(site: Site):
@@ -275,7 +340,8 @@ def test_the_attempt_after_a_run_that_was_killed_discards_what_that_one_left(sit
     site.workspace.deployments[-1].auto_promote = False
     assert isinstance(site.deploy(add_endpoint("other_rides")), Deployed)
     assert "deployment 2 is left from an attempt that broke off: discarding it" in site.lines
-    assert site.asked("DELETE", "/v1/deployments") == ["/v1/deployments/2"]
+    assert site.asked("DELETE", "/v1/deployments/2")
+    assert not site.asked("DELETE", "/v1/deployments/3")
     assert site.served == {*ALL, "other_rides"}
 
 
@@ -296,5 +362,5 @@ def test_an_interrupt_discards_our_own_deployment(site: Site, monkeypatch):
     site.on_line = on_line
     with pytest.raises(KeyboardInterrupt):
         site.deploy(add_endpoint("short_rides"))
-    assert site.asked("DELETE", "/v1/deployments") == ["/v1/deployments/2"]
+    assert site.asked("DELETE", "/v1/deployments/") == ["/v1/deployments/0", "/v1/deployments/2"]
     assert site.served == ALL

@@ -15,9 +15,9 @@ from dataops_dagster.testing.tinybird import Fault, resources
 from dataops_dagster.tinybird import deploying, recreation
 from dataops_dagster.tinybird.client import Account
 from dataops_dagster.tinybird.deploying import Deployed, Planned
-from dataops_dagster.tinybird.journal import Journal
+from dataops_dagster.tinybird.journal import Journal, Record
 from dataops_dagster.tinybird.model import Listed, Refusal
-from dataops_dagster.tinybird.recreation import Record, Step, next_step
+from dataops_dagster.tinybird.recreation import Step, next_step
 from tests.tinybird_site import NAME, TOKEN, USER_TOKEN, Site, classic_site, forward_site, stand_in
 
 __all__ = ["classic_site", "forward_site", "stand_in"]
@@ -257,6 +257,27 @@ def test_a_workspace_called_as_our_probe_is_not_deleted_when_it_holds_something(
     resources.put_datasource(site.stand_in.account, theirs, site.workspace.datasources["rides"])
     assert "is in the way: it holds something" in refused(recreate(site))
     assert not site.asked("DELETE", "/")
+
+
+@pytest.mark.slow
+def test_a_workspace_that_is_just_deployed_to_is_not_dropped(site: Site):
+    site.deploy()
+    journal = Journal.of(site.stand_in.url, site.workspace.id)
+    with journal.locked("the deployment"), pytest.raises(ToolError, match="is under way"):
+        recreate(site)
+    assert not site.asked("DELETE", "/v1/workspaces/")
+
+
+@pytest.mark.slow
+def test_a_deployment_by_hand_ends_a_recreation_that_broke_off(site: Site, monkeypatch):
+    site.deploy()
+    with monkeypatch.context() as patch:
+        patch.setattr(recreation, "refill", lambda *_: None)
+        recreate(site)
+    assert Record.of(site.settings()).old == site.workspace.id
+    monkeypatch.setenv(TOKEN, site.stand_in.workspace(NAME).token)
+    assert isinstance(site.deploy(), Deployed)
+    assert Record.of(site.settings()).old == ""
 
 
 def test_two_recreations_do_not_work_side_by_side(site: Site):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from dataops_dagster.cli.session import Session
 from dataops_dagster.errors import ConfigError
 from dataops_dagster.gate.decisions import approved_deployments
 from dataops_dagster.model import Decision, DecisionKind
+from dataops_dagster.settings import Project
 from dataops_dagster.settings_gate import Approvals
 from dataops_dagster.settings_tinybird import Tinybird
 from dataops_dagster.tinybird import guard, plan, resources
@@ -365,9 +367,18 @@ def load(tmp_path: Path, old: str = "", new: str = "") -> str:
     [
         ("", "", ""),
         ("pro_acme", "staging_acme", "is that of workspace staging"),
+        ("token_variable: TB", "workspace_id: a1, token_variable: TB", "is that of workspace staging"),
         ('host: "https://api.example.com", workspace: pro_acme',
          'host: "https://API.example.com.:443/", workspace: staging_acme', "is that of workspace staging"),
         ("TB_PROD}", "TB_PROD, destructive: allowed}", "is too lenient for production"),
+        ("TB_PROD}", "TB_PROD, destructive: allowed}", "or say production: false"),
+        ("TB_PROD}", "TB_PROD, destructive: allowed, production: false}", ""),
+        ("TB_STAGING}", "TB_STAGING, destructive: allowed}", ""),
+        ("TB_STAGING}", "TB_STAGING, destructive: allowed, production: true}", "too lenient for production"),
+        ("TB_STAGING}", "TB_STAGING, fixtures: when_empty, production: true}", "nobody can approve"),
+        ("{runs: 0}\n    deploy: {platform: tinybird}\n    tinybird: {h",
+         "{runs: 0, approvals: {allowed_signers: s}}\n    deploy: {platform: tinybird}\n    tinybird: {fixtures: when_empty, h",
+         "only promotions can be approved by signatures"),
         ("TB_PROD}", "TB_PROD, recreate: true, user_token_variable: U}", "production is never dropped"),
         ("TB_STAGING}", "TB_STAGING, recreate: true}", "needs a user token"),
         ("TB_STAGING}", "TB_STAGING, destructive: approve}", "nobody can approve where there is no gate"),
@@ -395,6 +406,46 @@ def test_settings_that_would_do_harm_are_refused(tmp_path, old, new, told):
     said = load(tmp_path, old, new)
     assert told in said
     assert bool(said) is bool(told)
+
+
+CHAIN = ("dev", "staging", "prod", "prod_eu")
+
+
+def chained(gates: dict[str, str], said: dict[str, bool]) -> Project:
+    """Return a chain of workspaces, some with a gate, some of which say whether they are production."""
+    tinybird = {"host": "https://api.example.com", "workspace": "acme", "token_variable": "TB"}
+    workspaces = {
+        name: {
+            "name": name,
+            "repository": f"https://git.example.com/{name}.git",
+            "environment": name,
+            **({"upstream": CHAIN[index - 1]} if index else {}),
+            **({"gate": {"runs": int(gates[name])}} if gates.get(name) else {}),
+            "tinybird": {**tinybird, "production": said.get(name)},
+        }
+        for index, name in enumerate(CHAIN)
+    }
+    return Project.model_validate({"project": "shop", "workspaces": workspaces})
+
+
+@pytest.mark.parametrize("gates", list(itertools.product(("", "0", "1"), repeat=3)))
+def test_what_may_be_production_is_never_taken_for_staging(gates):
+    project = chained(dict(zip(CHAIN[1:], gates, strict=True)), {})
+    found = {name for name, each in project.workspaces.items() if project.is_production(each)}
+    assert found - {"staging"} == {"prod", "prod_eu"}
+
+
+def test_staging_is_what_proves_commits_to_a_gate_or_says_so():
+    def found(gates: dict[str, str], **said: bool) -> set[str]:
+        project = chained(gates, said)
+        return {name for name, each in project.workspaces.items() if project.is_production(each)}
+
+    assert found({"prod": "1", "prod_eu": "1"}) == {"prod", "prod_eu"}
+    assert found({"prod": "0"}) == {"staging", "prod", "prod_eu"}
+    assert found({"prod_eu": "1"}) == {"staging", "prod", "prod_eu"}
+    assert found({}) == {"staging", "prod", "prod_eu"}
+    assert found({}, staging=False) == {"prod", "prod_eu"}
+    assert found({"prod": "1"}, dev=True) == set(CHAIN)
 
 
 @pytest.mark.parametrize("more", ["destructive: approve", "fixtures: when_empty"])

@@ -209,11 +209,14 @@ def test_a_branch_whose_creation_was_not_answered_is_destroyed_too(site: Site, m
 
 
 @pytest.mark.slow
-def test_a_branch_that_cannot_be_destroyed_is_told_and_goes_when_it_is_over(site: Site):
+def test_a_branch_that_cannot_be_destroyed_is_no_success_and_goes_when_it_is_over(site: Site):
     site.stand_in.faults.requests.append(Fault("DELETE", "/v0/environments/.*", times=50))
-    assert isinstance(try_out(site), str)
+    told = try_out(site)
+    assert isinstance(told, Refusal)
     (name,) = left(site)
-    assert any(f"branch {name} could not be deleted" in line for line in site.lines)
+    assert f"branch {name} could not be deleted" in told.reason
+    assert "what was tried there: in a branch: deployment 1 is live" in told.reason
+    assert f"tb branch rm {name}" in told.hint
     site.stand_in.faults.requests.clear()
     client = Client.of(site.settings(), "here")
     now = datetime.now(timezone.utc)

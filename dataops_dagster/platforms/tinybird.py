@@ -48,6 +48,11 @@ def order(step: TinybirdStep, task: Task, on_line: Callable[[str], None]) -> Ord
         is_gated=workspace.gate is not None,
         is_production=task.settings.is_production(workspace),
         approved=task.approved,
+        others=tuple(
+            (name, each.tinybird)
+            for name, each in task.settings.workspaces.items()
+            if each.tinybird and name != workspace.name
+        ),
     )
 
 

@@ -67,7 +67,7 @@ def lent(
     """Give a new branch, and destroy it afterwards, however that ends.
 
     `end` is when waiting for it is over, in seconds of the monotonic clock. What is over goes first;
-    a refusal says that there are too many.
+    a refusal says that there are too many. Raises `ToolError` for one that could not be destroyed.
     """
     for branch in reap(client, rules, now):
         say(f"branch {branch.name} was left behind, and is deleted")
@@ -77,8 +77,11 @@ def lent(
     name = name_for(rules.prefix, now)
     try:
         yield _made_ready(client, name, rules, end=end, say=say)
-    finally:
-        _destroy(client, name, say)
+    except BaseException:
+        with contextlib.suppress(DataOpsError):  # what went wrong before matters more
+            _destroy(client, name, say)
+        raise
+    _destroy(client, name, say)
 
 
 def _too_many(client: Client, rules: Branches) -> Refusal | None:
@@ -130,5 +133,7 @@ def _destroy(client: Client, name: str, say: Callable[[str], None]) -> None:
                 client.delete_branch(branch.id)
                 say(f"branch {name} is deleted")
     except DataOpsError as error:
-        # What went wrong before matters more; the branch is deleted when it is over.
-        say(f"branch {name} could not be deleted, and will be when it is over: {error}")
+        problem = f"branch {name} could not be deleted: {error}"
+        say(problem)
+        hint = f"remove it by `tb branch rm {name}`; or the sensor does when it is over"
+        raise ToolError("tinybird", None, problem, hint=hint) from None

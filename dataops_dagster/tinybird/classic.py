@@ -29,6 +29,23 @@ def is_inconsistent(site: Site) -> bool:
     return bool(site.journal.read().begun)
 
 
+def still_read(site: Site, plan: DeploymentPlan) -> Refusal | None:
+    """Refuse to delete a data source from under a pipe that is not the data project's."""
+    gone = [o.name for o in plan.operations if (o.verb, o.kind) == (Verb.DELETE, Kind.DATASOURCE)]
+    if not gone:
+        return None
+    ours = {*site.project.names, *(o.name for o in plan.destructive)}
+    users = site.client.users()
+    read = {name: others for name in gone if (others := users.get(name, set()) - ours)}
+    if not read:
+        return None
+    named = "; ".join(f"{name}: {', '.join(sorted(read[name]))}" for name in sorted(read))
+    return Refusal(
+        f"pipes that are not the data project's use what it would delete: {named[:900]}",
+        "remove those pipes, or keep the data source in the data project",
+    )
+
+
 def deploy(site: Site, plan: DeploymentPlan) -> str | Refusal:
     """Push and delete as planned; returns what was done."""
     before = site.journal.read()

@@ -157,17 +157,34 @@ class Client:
         told = _mapping(found or {}).get("deployment")
         return _deployment(told) if isinstance(told, dict) and told else None
 
+    def set_live(self, id_: str) -> None:
+        """Put one deployment, which is ready, in the place of the live one; that one stays, unserved."""
+        self.api.post(f"/v1/deployments/{quote(id_, safe='')}/set-live")
+
     def discard(self, id_: str) -> None:
         """Delete one deployment, by its own id; whoever calls knows that it is not live."""
         self.api.delete(f"/v1/deployments/{quote(id_, safe='')}")
 
     # --- what Classic needs ---------------------------------------------------------------------
 
+    def users(self) -> dict[str, set[str]]:
+        """Return which pipes read or fill each data source, or read each pipe, by names."""
+        found = dict[str, set[str]]()
+        for pipe in _items(self.api.get("/v0/pipes", {"dependencies": "true"}), "pipes"):
+            for node in _items(pipe, "nodes"):
+                tags, read = node.get("tags"), node.get("dependencies")
+                names = list(read) if isinstance(read, list) else []
+                if isinstance(tags, dict):
+                    names.append(tags.get("materializing_target_datasource"))
+                for name in names:
+                    found.setdefault(str(name), set()).add(_text(pipe, "name"))
+        return found
+
     def delete(self, resource: Resource) -> None:
-        """Delete a data source or a pipe."""
+        """Delete a data source that nothing reads, or a pipe."""
         name = _named(resource.name)
         if resource.kind is Kind.DATASOURCE:
-            self.api.delete(f"/v0/datasources/{name}", {"force": "true"})
+            self.api.delete(f"/v0/datasources/{name}")
         else:
             self.api.delete(f"/v0/pipes/{name}")
 

@@ -12,6 +12,7 @@ from typing_extensions import assert_never
 from dataops_dagster.settings_tinybird import Dialect
 from dataops_dagster.tinybird import classic, forward, guard, seeding, sharing
 from dataops_dagster.tinybird import plan as planning
+from dataops_dagster.tinybird.journal import Record
 from dataops_dagster.tinybird.model import DeploymentPlan, Refusal
 from dataops_dagster.tinybird.site import Order, Site, opened
 
@@ -55,7 +56,10 @@ def deploy(order: Order) -> Deployed | Planned | Refusal:
         found = _planned(site)
         if isinstance(found, Refusal) or found.refusal:
             return found
-        return _carried_out(site, found.plan)
+        answer = _carried_out(site, found.plan)
+        if isinstance(answer, Deployed) and order.place is None:
+            Record.of(order.settings).end()  # of a recreation that broke off: this ended it
+        return answer
 
 
 def _planned(site: Site) -> Planned | Refusal:
@@ -100,6 +104,7 @@ def _refusal(site: Site, plan: DeploymentPlan, there: set[str]) -> Refusal | Non
             approved=order.approved,
         )
         or sharing.missing(site)
+        or (classic.still_read(site, plan) if order.settings.dialect is Dialect.CLASSIC else None)
     )
 
 

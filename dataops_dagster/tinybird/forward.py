@@ -1,16 +1,28 @@
-"""How Forward deploys: check, submit, follow our own deployment to its end, discard only it."""
+"""How Forward deploys: check, submit, compare with the plan, and only then put ours in place.
+
+Promotes and discards by id: our own deployment, and the one that it replaced.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any
 
 from dataops_dagster.errors import ToolError
 from dataops_dagster.tinybird import plan as planning
 from dataops_dagster.tinybird.command import Ended
 from dataops_dagster.tinybird.journal import Entry
-from dataops_dagster.tinybird.model import Deployment, DeploymentPlan, Operation, Refusal, Resource
+from dataops_dagster.tinybird.model import (
+    Deployment,
+    DeploymentPlan,
+    Kind,
+    Operation,
+    Refusal,
+    Resource,
+    Verb,
+)
 from dataops_dagster.tinybird.site import Site
 
 POLL_SECONDS = 2.0
@@ -54,13 +66,13 @@ def heal(site: Site) -> None:
     Raises `ToolError` for a deployment that waits there and is not ours.
     """
     left = site.journal.read()
-    if left.deployment:
-        found = site.client.deployment(left.deployment)
+    for id_ in filter(None, (left.deployment, left.replaced)):
+        found = site.client.deployment(id_)
         if found and not found.live and not found.is_gone:
             site.say(f"deployment {found.id} is left from an attempt that broke off: discarding it")
             discard(site, found.id)
-    if left.begun:
-        site.journal.write(dataclasses.replace(left, begun="", deployment=""))
+    if left != Entry(names=left.names):
+        site.journal.write(Entry(names=left.names))
     while waiting := _not_live(site):
         if not waiting.is_under_way or site.left <= 0:
             raise _in_the_way(waiting)
@@ -92,7 +104,7 @@ def deploy(site: Site, plan: DeploymentPlan) -> str | Refusal:
     begun = dataclasses.replace(before, begun=site.order.commit, deployment="")
     site.journal.write(begun)
     flag = ("--allow-destructive-operations",) if plan.destructive else ()
-    done = site.tb.ask(*_JSON, "--no-wait", *flag)
+    done = site.tb.ask(*_JSON, "--no-wait", "--no-auto", *flag)
     told = done.document()
     if not done.passed:
         # What failed at once left nothing; one that was submitted all the same, the next heal finds.
@@ -107,49 +119,76 @@ def deploy(site: Site, plan: DeploymentPlan) -> str | Refusal:
             raise _in_the_way(waiting)
         return "nothing to deploy"
     # Before anything is waited for: whoever comes after a crash must know what is ours.
-    site.journal.write(dataclasses.replace(begun, deployment=id_))
+    begun = dataclasses.replace(begun, deployment=id_)
+    site.journal.write(begun)
     site.say(f"deployment {id_} is submitted")
     try:
-        answer = _unplanned(plan, told) or _follow(site, id_)
+        answer = _unplanned(plan, told) or _promoted(site, begun)
     except BaseException:
         discard_if_not_live(site, id_)  # an interrupt, or a server that fails us
         raise
     if isinstance(answer, Refusal):
-        discard_if_not_live(site, id_)
-    names = tuple(sorted(site.project.names)) if isinstance(answer, str) else before.names
-    site.journal.write(Entry(names=names))
+        if discard_if_not_live(site, id_):
+            site.journal.write(before)
+        return answer
+    # Perhaps the one before could not be deleted: the next attempt looks.
+    replaced = site.journal.read().replaced
+    site.journal.write(Entry(names=tuple(sorted(site.project.names)), replaced=replaced))
     return answer
 
 
-def _unplanned(plan: DeploymentPlan, told: object) -> Refusal | None:
-    """Refuse to delete more than was planned: the workspace may have changed since the check."""
-    submitted = planning.announced(told if isinstance(told, dict) else {}, ())
-    more = {o.name for o in submitted if o.is_destructive} - {o.name for o in plan.destructive}
-    if not more:
+def _unplanned(plan: DeploymentPlan, told: Mapping[str, Any]) -> Refusal | None:
+    """Refuse to do other than was planned: the workspace may have changed since the check."""
+    submitted, planned = _done(planning.announced(told, ())), _done(plan.operations)
+    if submitted == planned:
         return None
+    named = [f"not {verb} {name}" for verb, _, name in sorted(planned - submitted)]
+    named += [f"{verb} {name}" for verb, _, name in sorted(submitted - planned)]
     return Refusal(
-        f"it would also delete {', '.join(sorted(more))}, which its plan did not say",
-        "the workspace has changed meanwhile: deploy again",
+        f"it would do other than its plan said: {', '.join(named)[:900]}",
+        "the workspace has changed meanwhile: what was live still is; deploy again",
     )
 
 
-def _follow(site: Site, id_: str) -> str | Refusal:
-    """Wait until our deployment is live, or is not to be."""
+def _done(operations: Iterable[Operation]) -> set[tuple[str, str, str]]:
+    """Return what happens to which resource; what kind of pipe it is, Forward does not say."""
+    other = (Kind.DATASOURCE, Kind.CONNECTION)
+    kinds = ((o, o.kind if o.kind in other else Kind.PIPE) for o in operations)
+    return {(o.verb.value, kind.value, o.name) for o, kind in kinds if o.verb is not Verb.SEED}
+
+
+def _promoted(site: Site, begun: Entry) -> str | Refusal:
+    """Put our deployment, once it is ready, in the place of the live one, which is deleted then."""
+    id_ = begun.deployment
+    if refusal := _follow(site, id_, lambda found: found.is_ready):
+        return refusal
+    old = next((d.id for d in site.client.deployments() if d.live and d.id != id_), "")
+    site.journal.write(dataclasses.replace(begun, replaced=old))
+    site.client.set_live(id_)
+    if refusal := _follow(site, id_, lambda found: found.live):
+        return refusal
+    if old:
+        discard_if_not_live(site, old)
+    _wait_for_the_old(site)
+    return f"deployment {id_} is live"
+
+
+def _follow(site: Site, id_: str, until: Callable[[Deployment], bool]) -> Refusal | None:
+    """Wait until our deployment is as far as that, or is not to be."""
     status = ""
     while site.left > 0:
         found = site.client.deployment(id_)
         if found and found.status != status:
             status = found.status
             site.say(f"deployment {id_}: {'live' if found.live else status}")
-        if found and found.live:
-            _wait_for_the_old(site)
-            return f"deployment {id_} is live"
         if found is None or found.is_gone:
             errors = "; ".join(found.errors) if found else ""
             return Refusal(
                 f"deployment {id_} failed: {errors or status or 'it is gone'}",
                 "what was live still is; mend the data project, or deploy again",
             )
+        if until(found):
+            return None
         time.sleep(POLL_SECONDS)
     return Refusal(
         f"deployment {id_} was not live at the deadline ({status}), and was discarded",
@@ -164,14 +203,16 @@ def _wait_for_the_old(site: Site) -> None:
         time.sleep(POLL_SECONDS)
 
 
-def discard_if_not_live(site: Site, id_: str) -> None:
-    """Discard a deployment of ours, unless it went live; a server that fails is left to the next."""
+def discard_if_not_live(site: Site, id_: str) -> bool:
+    """Discard a deployment, unless it is live; False where that is left to the next attempt."""
     try:
         found = site.client.deployment(id_)
         if found and not found.live and found.status != "deleted":
             discard(site, id_)
     except ToolError as error:
         site.say(f"deployment {id_} could not be discarded, the next attempt will: {error.tail}")
+        return False
+    return True
 
 
 def discard(site: Site, id_: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from dataops_dagster.settings_tinybird import Destructive, Tinybird
 from dataops_dagster.tinybird.model import (
@@ -47,6 +47,16 @@ def wrong_place(place: Listed, found: Identity) -> Refusal | None:
     return Refusal(
         f"the token of {place.name} ({place.id}) leads to {found.name} ({found.id})",
         "somebody is changing these workspaces: look, then do it again",
+    )
+
+
+def another_of_ours(found: Identity | Listed, ids: Mapping[str, str]) -> Refusal | None:
+    """Refuse a workspace that one more of the project's is; `ids` are those of others, with whose."""
+    if found.id not in ids:
+        return None
+    return Refusal(
+        f"{found.name} ({found.id}) is what workspace {ids[found.id]} is at Tinybird, too",
+        "give each workspace one of its own there, and a token of that",
     )
 
 

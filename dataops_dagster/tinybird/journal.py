@@ -16,6 +16,7 @@ from typing import Any
 from dataops_dagster.errors import ToolError
 from dataops_dagster.folders import state_folder
 from dataops_dagster.locks import Busy, held
+from dataops_dagster.settings_tinybird import Tinybird
 
 
 @dataclass(frozen=True)
@@ -23,12 +24,14 @@ class Entry:
     """What is known of the last deployment of ours into one workspace.
 
     `begun` is the commit of one that has not ended, empty when all did; `deployment` its id at
-    Tinybird, as soon as it is known. `names` are the resources that deployments of ours brought.
+    Tinybird, as soon as it is known; `replaced` is the one that was live before. `names` are the
+    resources that deployments of ours brought.
     """
 
     begun: str = ""
     deployment: str = ""
     names: tuple[str, ...] = ()
+    replaced: str = ""
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,10 @@ class Journal:
         told = kept(self.path)
         try:
             return Entry(
-                str(told["begun"]), str(told["deployment"]), tuple(map(str, told["names"]))
+                str(told["begun"]),
+                str(told["deployment"]),
+                tuple(map(str, told["names"])),
+                str(told.get("replaced", "")),
             )
         except (KeyError, TypeError):
             return Entry()
@@ -73,6 +79,41 @@ class Journal:
     def write(self, entry: Entry) -> None:
         """Keep an entry, whole or not at all."""
         keep(self.path, asdict(entry))
+
+
+@dataclass(frozen=True)
+class Record:
+    """Which workspace of a name is to go, from when that is decided until the new one is deployed."""
+
+    path: Path
+
+    @classmethod
+    def of(cls, settings: Tinybird) -> Record:
+        """Return the record of a configured workspace."""
+        name = hashlib.sha256("\n".join(settings.place).encode()).hexdigest()[:32]
+        return cls(state_folder() / "tinybird" / f"recreate-{name}.json")
+
+    @property
+    def old(self) -> str:
+        """The id of the one that is to go; empty when none is."""
+        return str(kept(self.path).get("old") or "")
+
+    def begin(self, old: str) -> None:
+        """Remember which one is to go."""
+        keep(self.path, {"old": old})
+
+    def end(self) -> None:
+        """Forget it: the new one is deployed."""
+        self.path.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep every other recreation of this machine away; raises `ToolError` when there is one."""
+        with held([self.path.with_suffix(".lock")], "a recreation") as lock:
+            if isinstance(lock, Busy):
+                problem = "it is being recreated already, on this machine"
+                raise ToolError("tinybird", None, problem, retryable=True)
+            yield
 
 
 def kept(path: Path) -> Mapping[str, Any]:

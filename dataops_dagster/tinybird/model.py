@@ -45,6 +45,11 @@ class Deployment:
     errors: tuple[str, ...] = ()
 
     @property
+    def is_ready(self) -> bool:
+        """Whether it is live, or could be as soon as somebody wants it."""
+        return self.live or self.status == "data_ready"
+
+    @property
     def is_gone(self) -> bool:
         """Whether it is no longer there, or about to be."""
         return self.status in ("deleted", "deleting", "failed")

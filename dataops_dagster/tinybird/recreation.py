@@ -6,27 +6,20 @@ with the id that was to go, which is kept on this machine.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import hashlib
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path
 
 from typing_extensions import assert_never
 
 from dataops_dagster.errors import DataOpsError, ToolError
-from dataops_dagster.folders import state_folder
-from dataops_dagster.locks import Busy, held
 from dataops_dagster.settings_tinybird import Dialect, Tinybird
 from dataops_dagster.tinybird import deploying, guard, resources
 from dataops_dagster.tinybird.client import Account, Client
 from dataops_dagster.tinybird.deploying import Deployed, Planned
-from dataops_dagster.tinybird.journal import Journal, keep, kept
+from dataops_dagster.tinybird.journal import Journal, Record
 from dataops_dagster.tinybird.model import Kind, Listed, Refusal
-from dataops_dagster.tinybird.site import Order, make_tb
+from dataops_dagster.tinybird.site import Order, ids_of_others, make_tb
 
 POLL_SECONDS = 2.0
 _PATIENCE_SECONDS = 60.0
@@ -40,41 +33,6 @@ class Step(Enum):
     DROP = "drop"
     CREATE = "create"
     GO_ON = "go on"
-
-
-@dataclass(frozen=True)
-class Record:
-    """Which workspace of a name is to go, from when that is decided until the new one is deployed."""
-
-    path: Path
-
-    @classmethod
-    def of(cls, settings: Tinybird) -> Record:
-        """Return the record of a configured workspace."""
-        name = hashlib.sha256("\n".join(settings.place).encode()).hexdigest()[:32]
-        return cls(state_folder() / "tinybird" / f"recreate-{name}.json")
-
-    @property
-    def old(self) -> str:
-        """The id of the one that is to go; empty when none is."""
-        return str(kept(self.path).get("old") or "")
-
-    def begin(self, old: str) -> None:
-        """Remember which one is to go."""
-        keep(self.path, {"old": old})
-
-    def end(self) -> None:
-        """Forget it: the new one is deployed."""
-        self.path.unlink(missing_ok=True)
-
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep every other recreation of this machine away; raises `ToolError` when there is one."""
-        with held([self.path.with_suffix(".lock")], "a recreation") as lock:
-            if isinstance(lock, Busy):
-                problem = "it is being recreated already, on this machine"
-                raise ToolError("tinybird", None, problem, retryable=True)
-            yield
 
 
 def next_step(found: Listed | None, old: str, pinned: str | None) -> Step | Refusal:
@@ -116,9 +74,10 @@ def renew(order: Order, confirmed: str) -> Listed | Refusal:
                 return found
             case Step.DROP:
                 assert found
-                if unfit := _unfit(order, account, found):
-                    return unfit
-                _drop(order, account, record, found)
+                with Journal.of(settings.host, found.id).locked("its recreation"):
+                    if unfit := _unfit(order, account, found):
+                        return unfit
+                    _drop(order, account, record, found)
             case Step.CREATE:
                 record.begin(record.old or "none")
             case _:
@@ -144,7 +103,11 @@ def _unfit(order: Order, account: Account, found: Listed) -> Refusal | None:
     there = {resource.name for resource in _client(order, found).resources()}
     if unknown := guard.mostly_unknown(there, project.names):
         return Refusal(unknown, "it is another project's: nothing is dropped")
-    return _another(order, found) or _uncreatable(order, account)
+    return (
+        _another(order, found)
+        or guard.another_of_ours(found, ids_of_others(order))
+        or _uncreatable(order, account)
+    )
 
 
 def _client(order: Order, found: Listed) -> Client:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from dataops_dagster.errors import DataOpsError
 from dataops_dagster.settings_tinybird import Tinybird
 from dataops_dagster.tinybird import guard, resources
 from dataops_dagster.tinybird.client import Client, secret
@@ -23,7 +25,8 @@ class Order:
     `target` is the workspace's name with us, `folder` is private and holds `files`; `seconds` is
     what all of it may take. Behind a gate alone people can approve; `approved` are the digests of
     plans that people approved. `place` is where it is to happen if not where the token of the
-    settings leads: a branch, or a workspace that was just made.
+    settings leads: a branch, or a workspace that was just made. `others` are the project's other
+    workspaces there, by their names with us.
     """
 
     settings: Tinybird
@@ -38,6 +41,7 @@ class Order:
     is_production: bool = False
     approved: frozenset[str] = frozenset()
     place: Listed | None = None
+    others: tuple[tuple[str, Tinybird], ...] = ()
 
     @property
     def where(self) -> str:
@@ -76,7 +80,7 @@ def opened(order: Order) -> Site | Refusal:
         guard.wrong_place(place, identity)
         if place
         else guard.wrong_workspace(order.settings, identity, order.where)
-    )
+    ) or guard.another_of_ours(identity, ids_of_others(order))
     if refusal:
         return refusal
     end = time.monotonic() + order.seconds
@@ -91,6 +95,21 @@ def opened(order: Order) -> Site | Refusal:
     )
     journal = Journal.of(host, identity.id)
     return Site(order, identity, client, tb, project, journal, end)
+
+
+def ids_of_others(order: Order) -> Mapping[str, str]:
+    """Return the ids that belong to other workspaces of the project, with whose they are.
+
+    Those that are pinned; and, of those called the same at a host that may be this one under another
+    name, what their tokens tell, where they are at hand.
+    """
+    found = {other.workspace_id: name for name, other in order.others if other.workspace_id}
+    for name, other in order.others:
+        if other.workspace == order.settings.workspace:
+            with contextlib.suppress(DataOpsError):
+                where = f"workspaces.{name}.tinybird"
+                found[Client.of(other, where).identity().id] = name
+    return found
 
 
 def staged(order: Order, stage: str, end: float, place: Listed | None = None) -> Order:

@@ -11,6 +11,7 @@ from datetime import datetime
 
 from typing_extensions import assert_never
 
+from dataops_dagster.errors import ToolError
 from dataops_dagster.settings_tinybird import Branches, Destructive, Dialect, Fixtures
 from dataops_dagster.tinybird import branches, deploying, guard, testing
 from dataops_dagster.tinybird import plan as planning
@@ -18,7 +19,7 @@ from dataops_dagster.tinybird.client import Client
 from dataops_dagster.tinybird.deploying import Deployed, Planned
 from dataops_dagster.tinybird.journal import Journal
 from dataops_dagster.tinybird.model import Listed, Refusal
-from dataops_dagster.tinybird.site import Order, make_tb, staged
+from dataops_dagster.tinybird.site import Order, ids_of_others, make_tb, staged
 
 
 def check(order: Order) -> str | Refusal:
@@ -49,23 +50,39 @@ def _malformed(order: Order) -> Refusal | None:
 def try_out(order: Order, rules: Branches, *, local: str, now: datetime) -> str | Refusal:
     """Make a branch, deploy into it, run the tests; it is destroyed whatever happens.
 
+    One that could not be destroyed is a refusal, which says what came of the trial, too.
+
     `local` is where Tinybird Local answers, for Forward's tests. Raises `DataOpsError` when it could
     not be found out whether all that goes well.
     """
     if order.is_production:
         return Refusal("production gets no branch", "it is only checked: leave out --branch")
     client = Client.of(order.settings, order.where)
-    refusal = guard.wrong_workspace(order.settings, client.identity(), order.where)
+    identity = client.identity()
+    refusal = guard.wrong_workspace(order.settings, identity, order.where) or guard.another_of_ours(
+        identity, ids_of_others(order)
+    )
     if refusal:
         return refusal
     end = time.monotonic() + order.seconds
-    with branches.lent(client, rules, now=now, end=end, say=order.on_line) as branch:
-        if isinstance(branch, Refusal):
-            return branch
-        try:
-            return _deployed_and_tested(order, branch, local, end)
-        finally:
-            Journal.of(order.settings.host, branch.id).forget()
+    told: str | Refusal = ""
+    try:
+        with branches.lent(client, rules, now=now, end=end, say=order.on_line) as branch:
+            told = _within(order, branch, local, end)
+    except ToolError as error:
+        if not told:
+            raise
+        return Refusal(f"{error.tail}; what was tried there: {told}", error.hint or "")
+    return told
+
+
+def _within(order: Order, branch: Listed | Refusal, local: str, end: float) -> str | Refusal:
+    if isinstance(branch, Refusal):
+        return branch
+    try:
+        return _deployed_and_tested(order, branch, local, end)
+    finally:
+        Journal.of(order.settings.host, branch.id).forget()
 
 
 def _deployed_and_tested(order: Order, branch: Listed, local: str, end: float) -> str | Refusal:

@@ -76,12 +76,12 @@ def show(account: Account, request: Request, who: Who) -> Answer:
 
 
 def promote(account: Account, request: Request, who: Who) -> Answer:
-    """Put a deployment that is ready in the place of the live one."""
+    """Put a deployment that is ready in the place of the live one, which stays until it is deleted."""
     workspace = _forward(who)
     found = _find(workspace, request)
     if found.status != "data_ready":
         raise Refused(400, f"Deployment {found.id} is {found.status}, not data_ready")
-    make_live(account, workspace, found)
+    make_live(account, workspace, found, before="data_ready")
     return as_json({"deployment": describe(found)})
 
 
@@ -113,11 +113,13 @@ def look(account: Account, workspace: Workspace, deployment: Deployment) -> None
             make_live(account, workspace, deployment)
 
 
-def make_live(account: Account, workspace: Workspace, deployment: Deployment) -> None:
-    """Put a deployment's project in place; the one before it is deleted."""
+def make_live(
+    account: Account, workspace: Workspace, deployment: Deployment, *, before: str = "deleting"
+) -> None:
+    """Put a deployment's project in place; `before` is the status that the one before it gets."""
     for other in workspace.deployments:
         if other.live and other is not deployment:
-            other.live, other.status = False, "deleting"
+            other.live, other.status = False, before
     deployment.live = True
     resources.apply(account, workspace, deployment.resources)
 
