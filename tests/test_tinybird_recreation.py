@@ -100,7 +100,7 @@ def test_one_that_was_made_anew_by_others_is_not_dropped_where_the_id_is_pinned(
 def test_nothing_is_dropped_that_may_not_be(site: Site, confirmed, more, told):
     assert told in refused(recreate(site, confirmed, **more))
     assert site.stand_in.workspace(NAME) is site.workspace
-    assert not site.asked("DELETE", "/")
+    assert not site.asked("DELETE", "/v1/workspaces/")
 
 
 def test_nothing_is_dropped_without_a_user_token(site: Site, monkeypatch):
@@ -109,13 +109,13 @@ def test_nothing_is_dropped_without_a_user_token(site: Site, monkeypatch):
     monkeypatch.delenv(USER_TOKEN)
     with pytest.raises(ConfigError, match=f"{USER_TOKEN} is not set"):
         recreate(site)
-    assert not site.asked("DELETE", "/")
+    assert not site.asked("DELETE", "/v1/workspaces/")
 
 
 def test_nothing_is_dropped_when_the_token_leads_elsewhere(site: Site, monkeypatch):
     monkeypatch.setenv(TOKEN, site.stand_in.create_workspace("pro_acme").token)
     assert "belongs to workspace pro_acme" in refused(recreate(site))
-    assert not site.asked("DELETE", "/")
+    assert not site.asked("DELETE", "/v1/workspaces/")
 
 
 @pytest.mark.slow
@@ -129,7 +129,7 @@ def test_the_workspace_of_another_data_project_is_not_dropped(site: Site):
         if not name.startswith("their_"):
             resources.remove(account, site.workspace, name)
     assert "it is another project's" in refused(recreate(site))
-    assert not site.asked("DELETE", "/")
+    assert not site.asked("DELETE", "/v1/workspaces/")
 
 
 @pytest.mark.slow
@@ -138,7 +138,7 @@ def test_nothing_is_dropped_that_the_commit_cannot_refill(site: Site):
         recreation.renew(site.order(Path(folder), **MAY, path="elsewhere"), NAME)
     with pytest.raises(ConfigError, match="cannot be started"):
         recreate(site, executable="/no/such/tb")
-    assert not site.asked("DELETE", "/")
+    assert not site.asked("DELETE", "/v1/workspaces/")
 
 
 @pytest.mark.slow
@@ -256,7 +256,7 @@ def test_a_workspace_called_as_our_probe_is_not_deleted_when_it_holds_something(
     theirs = site.stand_in.create_workspace(f"{NAME}_dataops_probe", Spoken.CLASSIC)
     resources.put_datasource(site.stand_in.account, theirs, site.workspace.datasources["rides"])
     assert "is in the way: it holds something" in refused(recreate(site))
-    assert not site.asked("DELETE", "/")
+    assert not site.asked("DELETE", "/v1/workspaces/")
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -16,6 +17,7 @@ import urllib3
 
 from dataops_dagster.demo.tools import Tool
 from dataops_dagster.errors import ToolError
+from dataops_dagster.folders import cache_folder
 from dataops_dagster.testing.tinybird import Dialect
 
 PROJECT = Path(__file__).parent / "tinybird_project"
@@ -25,13 +27,19 @@ SERVES = {Dialect.FORWARD: ((3, 11), (3, 14)), Dialect.CLASSIC: ((3, 10), (3, 14
 """The first Python that a command line runs on, and the first that it does not run on any more."""
 
 
+TOOLS = cache_folder() / "tools"
+"""Where the tools of all tests are: asked before each test gets a cache folder of its own."""
+
+
+@cache
 def tb_command(dialect: Dialect) -> str:
     """Return the path of a real `tb`; it is installed when it is not there and not named."""
     variable, requirement = VARIABLES[dialect], TESTED[dialect]
     if variable in os.environ:
         return os.environ[variable]
     folder = requirement.replace("==", "-")
-    return Tool("tb", requirement, folder, variable, python=find_python(dialect)).command(print)
+    tool = Tool("tb", requirement, folder, variable, python=find_python(dialect))
+    return tool.command(print, tools=TOOLS)
 
 
 def find_python(dialect: Dialect) -> str:

@@ -32,16 +32,17 @@ class Tool:
     variable: str
     python: str = sys.executable
 
-    def command(self, on_line: Callable[[str], None]) -> str:
+    def command(self, on_line: Callable[[str], None], *, tools: Path | None = None) -> str:
         """Return the path of the program, installing it when it is not there.
 
+        It is looked for below `tools`, by default a folder in the cache folder.
         Never installs into our own environment: a tool's requirements would pull Dagster's down.
         Raises `ToolError` when it cannot be installed.
         """
         given = os.environ.get(self.variable)
         if given:
             return given
-        folder = cache_folder() / "tools" / self.folder
+        folder = (tools or cache_folder() / "tools") / self.folder
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{folder}.lock", timeout=_INSTALL_SECONDS):
             if not (folder / "complete").exists():
