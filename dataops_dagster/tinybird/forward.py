@@ -47,7 +47,8 @@ def check(site: Site, there: Collection[Resource]) -> list[Operation] | Refusal:
 
 def _unanswered(command: str, done: Ended) -> ToolError:
     """Return the error of a call without an answer: nobody said no, so nothing is rolled back."""
-    return ToolError(command, done.code, done.told, retryable=True)
+    hint = "the server gave no answer that tells why: try again in a while"
+    return ToolError(command, done.code, done.told, retryable=True, hint=hint)
 
 
 def _errors(told: object) -> str:
