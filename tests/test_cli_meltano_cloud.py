@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import dagster as dg
 import pytest
 
-from dataops_dagster.demo import meltano as installer
+from dataops_dagster.demo.tools import Tool
 from tests.conftest import Shop
 from tests.dagster_shop import DagsterShop
 from tests.meltano_cloud import (
@@ -390,15 +390,14 @@ def test_each_step_of_the_guide_ends_well_as_the_page_tells_it(cloud, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_vendors_own_command_understands_the_stand_in(cloud, tmp_path, monkeypatch):
+def test_the_vendors_own_command_understands_the_stand_in(cloud, tmp_path):
     """What it cannot read would be no stand-in for the service that it was written for."""
-    folder = tmp_path / "matatika"
-    monkeypatch.setattr(installer, "REQUIREMENT", "matatika==1.17.1")
-    installer._install(folder, print)
+    vendors = Tool("matatika", "matatika==1.17.1", "matatika", "DATAOPS_MATATIKA")
+    program = vendors.command(print, tools=tmp_path / "tools")
     id_ = cloud.add(NAME, REPOSITORY)
 
     def matatika(*arguments: str) -> str:
-        command = [folder / "bin" / "matatika", "-a", TOKEN, "-e", cloud.url, *arguments]
+        command = [program, "-a", TOKEN, "-e", cloud.url, *arguments]
         env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
         done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
         return done.stdout
@@ -412,7 +411,15 @@ def test_the_vendors_own_command_understands_the_stand_in(cloud, tmp_path, monke
         " sys.argv; print(G(host, id, secret, protocol='http').client_credentials(url))"
     )
     host = cloud.identity_url.removeprefix("http://")
-    command = [folder / "bin" / "python", "-c", script, host, CLIENT_ID, CLIENT_SECRET, cloud.url]
+    command = [
+        Path(program).with_name("python"),
+        "-c",
+        script,
+        host,
+        CLIENT_ID,
+        CLIENT_SECRET,
+        cloud.url,
+    ]
     got = subprocess.run(command, capture_output=True, text=True, check=True)
     assert TOKEN in got.stdout
     matatika("delete", "--bypass-confirm", "workspaces", id_)

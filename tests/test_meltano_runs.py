@@ -123,12 +123,16 @@ def rows_shop(empty_shop: Shop, marks: Path) -> Shop:
     return empty_shop
 
 
+GIVEN = ("MARKS", "UV_CACHE_DIR", "UV_SYSTEM_CERTS", "UV_DEFAULT_INDEX", "UV_INDEX_URL")
+"""What the plug-ins here want, and what an installer on this machine may need to find its index."""
+
+
 def step(meltano: str, *blocks: str, variables: tuple[str, ...] = ()) -> MeltanoStep:
     return MeltanoStep(
         platform="meltano",
         run=blocks or ("load",),
         executable=meltano,
-        variables=(*variables, *(n for n in ("MARKS", "UV_CACHE_DIR") if n in os.environ)),
+        variables=(*variables, *(name for name in GIVEN if name in os.environ)),
         deadline=timedelta(minutes=5),
     )
 

@@ -179,6 +179,13 @@ def test_values_of_listed_variables_are_in_no_line_and_no_detail(shop: Shop, mon
     assert "hunter2" not in repr(result)
 
 
+def test_a_word_that_stands_everywhere_is_masked_nowhere(shop: Shop, monkeypatch):
+    """Else a variable such as UV_SYSTEM_CERTS would make every log unreadable."""
+    monkeypatch.setenv("A_SWITCH", "true")
+    _, _, lines = execute(shop, command("echo it is true", "A_SWITCH"))
+    assert "it is true" in lines
+
+
 def test_lines_cannot_steer_who_reads_them(shop: Shop):
     result, _, lines = execute(shop, command(r"printf '\033[31mred\033]0;t\007\n'; exit 1"))
     assert lines == ["[31mred]0;t"]

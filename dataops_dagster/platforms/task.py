@@ -19,6 +19,7 @@ from dataops_dagster.settings_steps import CommandStep, MeltanoStep
 
 # Variables that people let through and that say nothing secret.
 _PUBLIC = frozenset(("HOME", "USER", "LANG", "LANGUAGE", "TZ", "PATH", "TMPDIR", "SHELL", "TERM"))
+_SAYS_NOTHING = frozenset(("true", "false", "yes", "no", "on", "off", "none", "null", "0", "1"))
 _OUTCOMES = {0: Outcome.PASSED, os.EX_TEMPFAIL: Outcome.ERRORED}
 _DETAIL_LINES = 3
 _DETAIL_CHARACTERS = 300
@@ -132,7 +133,7 @@ def run_program(
         },
     )
     seen = variables_of(step)
-    secrets = [*(seen[name] for name in seen if name not in _PUBLIC), *hidden]
+    secrets = [*(seen[name] for name in seen if _is_secret(name, seen[name])), *hidden]
     log = Log(on_line)
 
     def note(line: str) -> None:
@@ -175,6 +176,11 @@ def _ending_at(deadline: timedelta, spent: float) -> str:
     if _began_late(deadline, spent):
         ending += f", of which {timedelta(seconds=round(spent))} had gone before it began"
     return ending
+
+
+def _is_secret(name: str, value: str) -> bool:
+    """Say whether a variable's value must not be read; a word such as true stands everywhere."""
+    return name not in _PUBLIC and value.lower() not in _SAYS_NOTHING
 
 
 def variables_of(step: CommandStep | MeltanoStep) -> dict[str, str]:
