@@ -6,7 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from dataops_dagster.locks import Busy, Locked, held
+
+pytestmark = pytest.mark.slow
 
 HOLD = """
 import sys, time

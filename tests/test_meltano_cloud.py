@@ -35,6 +35,8 @@ from tests.meltano_cloud import (
     says,
 )
 
+pytestmark = pytest.mark.slow
+
 VARIABLE = "MELTANO_CLOUD_TOKEN"
 NAME = "My Workspace"
 

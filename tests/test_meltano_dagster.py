@@ -18,6 +18,8 @@ from tests.dagster_shop import DagsterShop
 from tests.repositories import Workspace, git
 from tests.test_meltano_log import LOAD, ended, entry, metric, said
 
+pytestmark = pytest.mark.slow
+
 STEP = """
     run:
       platform: meltano

@@ -23,6 +23,8 @@ from dataops_dagster.settings_steps import MeltanoStep
 from tests.conftest import Shop
 from tests.test_meltano_log import metric, said
 
+pytestmark = pytest.mark.slow
+
 RUN_ID = "5b6f0c8e-4f0b-4d0b-9a6e-3f1d6f1f2c11"
 PROJECT = """
 environments: [{name: staging}]

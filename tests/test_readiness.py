@@ -15,6 +15,8 @@ from dataops_dagster.cli import main
 from dataops_dagster.orchestration.readiness import Facts, Finding, judge, look
 from tests.conftest import Shop
 
+pytestmark = pytest.mark.slow
+
 DEMO = Path(__file__).parent.parent / "dataops_dagster" / "demo" / "dagster.yaml"
 
 READY = Facts(

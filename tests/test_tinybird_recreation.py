@@ -20,6 +20,8 @@ from dataops_dagster.tinybird.model import Listed, Refusal
 from dataops_dagster.tinybird.recreation import Step, next_step
 from tests.tinybird_site import NAME, TOKEN, USER_TOKEN, Site, classic_site, forward_site, stand_in
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["classic_site", "forward_site", "stand_in"]
 
 BOTH = pytest.mark.parametrize("site", ["forward_site", "classic_site"], indirect=True)
