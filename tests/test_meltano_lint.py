@@ -265,6 +265,7 @@ def test_a_file_with_a_hostile_name_is_told_on_one_line():
     assert reading.told_problems("prod")[0].startswith("pipelines/[31mx .yml:2: ")
 
 
+@pytest.mark.slow
 def test_clashes_are_found_in_time_that_grows_with_their_number():
     def cost(count: int) -> float:
         ours, theirs = (", ".join(f"k{i}: {v}" for i in range(count)) for v in ("1", "{a: 1}"))
