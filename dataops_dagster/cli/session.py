@@ -54,19 +54,22 @@ class Session:
 
     def target(self, name: str) -> tuple[Project, Workspace]:
         """Find a workspace with an upstream by `WORKSPACE` or `PROJECT/WORKSPACE`."""
-        return self._named("TARGET", name, "workspace with an upstream", lambda p: p.targets)
+        return self.named("TARGET", name, "workspace with an upstream", lambda p: p.targets)
 
     def workspace(self, name: str) -> tuple[Project, Workspace]:
         """Find any workspace by `WORKSPACE` or `PROJECT/WORKSPACE`."""
-        return self._named("WORKSPACE", name, "workspace", lambda p: p.workspaces.values())
+        return self.named("WORKSPACE", name, "workspace", lambda p: p.workspaces.values())
 
-    def _named(
+    def named(
         self,
         argument: str,
         name: str,
         what: str,
         those_of: Callable[[Project], Iterable[Workspace]],
+        *,
+        otherwise: str = "",
     ) -> tuple[Project, Workspace]:
+        """Find one of some workspaces; raises `ConfigError`, which hints at `otherwise` if there is none."""
         wanted_project, _, wanted = name.rpartition("/")
         known = [(project, each) for project in self.projects() for each in those_of(project)]
         found = [
@@ -78,7 +81,8 @@ class Session:
             return found[0]
         problem = "stands in several projects" if found else f"is no {what}"
         names = ", ".join(f"{project.name}/{each.name}" for project, each in known)
-        raise ConfigError.at(f"{argument} {name}", problem, f"name one of {names}")
+        hint = otherwise if otherwise and not known else f"name one of {names}"
+        raise ConfigError.at(f"{argument} {name}", problem, hint)
 
     def approved(self, project: Project, workspace: Workspace) -> frozenset[str]:
         """Return the digests of the plans of deployments that people approve now.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import click
 from rich.markup import escape
@@ -11,10 +12,10 @@ from rich.markup import escape
 from dataops_dagster import execution
 from dataops_dagster.cli import shown
 from dataops_dagster.cli.session import SAID_NO, Session, progress
-from dataops_dagster.errors import ConfigError, DataOpsError
+from dataops_dagster.errors import DataOpsError
 from dataops_dagster.model import Effects
 from dataops_dagster.plan import as_data
-from dataops_dagster.platforms import Purpose
+from dataops_dagster.platforms import Purpose, Task
 from dataops_dagster.platforms import tinybird as platform
 from dataops_dagster.settings import Project, Workspace
 from dataops_dagster.settings_tinybird import Tinybird
@@ -44,15 +45,37 @@ def all_of(projects: Sequence[Project]) -> list[Found]:
 
 def find(session: Session, name: str) -> Found:
     """Find one by `WORKSPACE` or `PROJECT/WORKSPACE`; raises `ConfigError`."""
-    known = all_of(session.projects())
-    wanted_project, _, wanted = name.rpartition("/")
-    found = [f for f in known if f[1].name == wanted and wanted_project in ("", f[0].name)]
-    if len(found) == 1:
-        return found[0]
-    named = ", ".join(f"{project.name}/{workspace.name}" for project, workspace, _ in known)
-    problem = "stands in several projects" if found else "is no workspace at Tinybird"
-    hint = f"name one of {named}" if named else "add tinybird: to a workspace"
-    raise ConfigError.at(f"WORKSPACE {name}", problem, hint)
+    project, workspace = session.named(
+        "WORKSPACE",
+        name,
+        "workspace at Tinybird",
+        lambda project: (found for _, found, _ in all_of([project])),
+        otherwise="add tinybird: to a workspace",
+    )
+    assert workspace.tinybird
+    return project, workspace, workspace.tinybird
+
+
+@contextlib.contextmanager
+def prepared(session: Session, found: Found, commit: str | None) -> Iterator[Task]:
+    """Make a workspace's commit, or its head, ready to be deployed by hand."""
+    project, workspace, _ = found
+    store = store_of(project)
+    with execution.prepared(
+        project,
+        workspace,
+        commit=execution.pin(project, workspace, commit, store=store),
+        run_id="",
+        store=store,
+        purpose=Purpose.DEPLOY,
+        approved=session.approved(project, workspace),
+    ) as task:
+        yield task
+
+
+def echo(line: str) -> None:
+    """Tell people a line of what goes on."""
+    click.echo(line, err=True)
 
 
 @tinybird.command("plan")
@@ -61,21 +84,11 @@ def find(session: Session, name: str) -> Found:
 @click.pass_obj
 def plan(session: Session, workspace: str, commit: str | None) -> None:
     """Show what deploying WORKSPACE would create, change and delete; writes nothing."""
-    project, found, _ = find(session, workspace)
-    store = store_of(project)
-    with progress(session, f"asking Tinybird about {found.name}"):
-        pinned = execution.pin(project, found, commit, store=store)
-        with execution.prepared(
-            project,
-            found,
-            commit=pinned,
-            run_id="",
-            store=store,
-            purpose=Purpose.DEPLOY,
-            approved=session.approved(project, found),
-        ) as task:
-            effects = platform.foresee(platform.deploy_step(found), task)
-    _show(session, pinned, effects)
+    found = find(session, workspace)
+    asking = progress(session, f"asking Tinybird about {found[1].name}")
+    with asking, prepared(session, found, commit) as task:
+        effects = platform.foresee(platform.deploy_step(found[1]), task)
+    _show(session, task.commit, effects)
     sys.exit(0 if effects.digest else SAID_NO)
 
 

@@ -5,26 +5,22 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
 import click
 from rich.markup import escape
 
-from dataops_dagster import execution
 from dataops_dagster.cli import shown
 from dataops_dagster.cli.interrupts import orderly
 from dataops_dagster.cli.session import SAID_NO, Session, progress
-from dataops_dagster.cli.tinybird import Found, all_of, find
+from dataops_dagster.cli.tinybird import Found, all_of, echo, find, prepared
 from dataops_dagster.cli.token_file import reserved
 from dataops_dagster.errors import ConfigError, DataOpsError, ToolError
 from dataops_dagster.model import Outcome
-from dataops_dagster.platforms import Purpose, Task
 from dataops_dagster.platforms import tinybird as platform
 from dataops_dagster.settings import Workspace
 from dataops_dagster.settings_tinybird import Fixtures
-from dataops_dagster.store import store_of
 from dataops_dagster.tinybird import recreation
 from dataops_dagster.tinybird.client import Account
 from dataops_dagster.tinybird.deploying import Deployed, Planned
@@ -113,8 +109,8 @@ def token(session: Session, workspace: str, file: Path) -> None:
 def deploy(session: Session, workspace: str, commit: str | None) -> None:
     """Deploy a commit of WORKSPACE by hand; asks no gate, and Dagster does not hear of it."""
     found = find(session, workspace)
-    with orderly(), _prepared(session, found, commit) as task:
-        result = platform.execute(platform.deploy_step(found[1]), task, _echo)
+    with orderly(), prepared(session, found, commit) as task:
+        result = platform.execute(platform.deploy_step(found[1]), task, echo)
     data = {"outcome": result.outcome.value, "detail": result.detail, "commit": task.commit}
     session.show(data, f"commit {task.commit}", escape(result.detail))
     sys.exit(_ENDED_WITH[result.outcome])
@@ -140,8 +136,8 @@ def recreate(
     found = find(session, workspace)
     _, named, settings = found
     confirmed = _confirmed(session, found, confirm)
-    with reserved(write_token) as write, orderly(), _prepared(session, found, commit) as task:
-        order = platform.order(platform.deploy_step(named), task, _echo)
+    with reserved(write_token) as write, orderly(), prepared(session, found, commit) as task:
+        order = platform.order(platform.deploy_step(named), task, echo)
         place = recreation.renew(order, confirmed)
         if isinstance(place, Refusal):
             _refuse(session, place)
@@ -165,27 +161,6 @@ def _confirmed(session: Session, found: Found, given: str | None) -> str:
     with contextlib.suppress(DataOpsError):  # what is inconsistent may not tell
         click.echo(recreation.contents(settings, where_of(named)), err=True)
     return str(click.prompt(f"Type {settings.workspace} to drop it", default="", err=True))
-
-
-@contextlib.contextmanager
-def _prepared(session: Session, found: Found, commit: str | None) -> Iterator[Task]:
-    project, workspace, _ = found
-    store = store_of(project)
-    pinned = execution.pin(project, workspace, commit, store=store)
-    with execution.prepared(
-        project,
-        workspace,
-        commit=pinned,
-        run_id="",
-        store=store,
-        purpose=Purpose.DEPLOY,
-        approved=session.approved(project, workspace),
-    ) as task:
-        yield task
-
-
-def _echo(line: str) -> None:
-    click.echo(line, err=True)
 
 
 def _refuse(session: Session, refusal: Refusal) -> NoReturn:

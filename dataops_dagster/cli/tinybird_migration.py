@@ -9,18 +9,15 @@ from dataclasses import dataclass
 import click
 from rich.markup import escape
 
-from dataops_dagster import execution
 from dataops_dagster.api import Api
 from dataops_dagster.cli import shown
 from dataops_dagster.cli.interrupts import orderly
 from dataops_dagster.cli.session import SAID_NO, Session
-from dataops_dagster.cli.tinybird import Found, find
+from dataops_dagster.cli.tinybird import Found, echo, find, prepared
 from dataops_dagster.errors import ConfigError
 from dataops_dagster.plan import as_data
-from dataops_dagster.platforms import Purpose
 from dataops_dagster.platforms import tinybird as platform
 from dataops_dagster.settings_tinybird import Dialect
-from dataops_dagster.store import store_of
 from dataops_dagster.tinybird import migration
 from dataops_dagster.tinybird.client import Client, secret
 from dataops_dagster.tinybird.migration import Migration
@@ -96,26 +93,12 @@ def _look(wanted: dict[str, Found], variable: str) -> _Old:
 def _one(
     session: Session, old: _Old, prefix: str, found: Found, *, apply: bool
 ) -> Migration | Refusal:
-    project, workspace, _ = found
-    store = store_of(project)
-    with execution.prepared(
-        project,
-        workspace,
-        commit=execution.pin(project, workspace, None, store=store),
-        run_id="",
-        store=store,
-        purpose=Purpose.DEPLOY,
-        approved=session.approved(project, workspace),
-    ) as task:
-        order = platform.order(platform.deploy_step(workspace), task, _echo)
+    with prepared(session, found, None) as task:
+        order = platform.order(platform.deploy_step(found[1]), task, echo)
         made = migration.plan(old.client, order, prefix, there=old.there, names=old.names[prefix])
         if not apply or isinstance(made, Refusal):
             return made
         return migration.carry_out(old.client, order, made)
-
-
-def _echo(line: str) -> None:
-    click.echo(line, err=True)
 
 
 def _show(session: Session, done: list[Migration | Refusal], *, apply: bool) -> None:

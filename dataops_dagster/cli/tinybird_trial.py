@@ -10,7 +10,7 @@ from dataops_dagster import clock, execution, trial
 from dataops_dagster.cli import shown
 from dataops_dagster.cli.interrupts import orderly
 from dataops_dagster.cli.session import SAID_NO, Session
-from dataops_dagster.cli.tinybird import find
+from dataops_dagster.cli.tinybird import echo, find
 from dataops_dagster.errors import ConfigError
 from dataops_dagster.plan import as_data
 from dataops_dagster.settings import Project, Workspace
@@ -53,7 +53,7 @@ def ci(
             way=Way.BRANCH if branch else Way.CHECK,
             store=store,
             now=clock.now(),
-            on_line=lambda line: click.echo(line, err=True),
+            on_line=echo,
         )
         done = list(trials)
     _show(session, pinned, done)

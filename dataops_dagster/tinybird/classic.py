@@ -24,11 +24,6 @@ def compare(site: Site, there: list[Resource]) -> tuple[list[Operation], tuple[s
     return planning.compared(site.project.resources, there, site.journal.read().names)
 
 
-def is_inconsistent(site: Site) -> bool:
-    """Say whether the last attempt broke off half-way."""
-    return bool(site.journal.read().begun)
-
-
 def still_read(site: Site, plan: DeploymentPlan) -> Refusal | None:
     """Refuse to delete a data source from under a pipe that is not the data project's."""
     gone = [o.name for o in plan.operations if (o.verb, o.kind) == (Verb.DELETE, Kind.DATASOURCE)]
