@@ -345,6 +345,11 @@ def test_a_freeze_that_is_written_minute_by_minute_ends_when_its_days_do():
     assert found.earliest == utc("2026-12-27")
 
 
+def test_freezes_that_take_turns_each_minute_end_when_their_days_do():
+    even, odd = again("*/2 * 24-26 12 *", "1m"), again("1-59/2 * 24-26 12 *", "1m")
+    assert freeze(even, odd, now="2026-12-24 12:00").earliest == utc("2026-12-27")
+
+
 def test_a_freeze_of_a_thousand_years_ends_also_beside_one_that_comes_each_day():
     long, daily = once("2026-01-01", "2999-12-31 23:59:59"), again("0 9 * * *", "1h")
     assert freeze(long, daily, now="2026-11-22 06:00").earliest == utc("2999-12-31 23:59:59")

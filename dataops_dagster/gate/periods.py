@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import heapq
+import itertools
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta, timezone
+from operator import itemgetter
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim
@@ -17,9 +20,8 @@ Stretch = tuple[datetime, datetime]
 
 _WHO = "whoever may change the configuration, or override with a reason"
 _DAY, _YEAR = timedelta(days=1), timedelta(days=366)
-_NEVER = datetime.max.replace(tzinfo=timezone.utc)
-_IN_TURN = 1000
-"""How often freezes that take turns are followed."""
+_NEVER = datetime(9990, 1, 1, tzinfo=timezone.utc)
+"""What lasts until then lasts for ever; and from then on a calendar of four digits runs out."""
 
 
 def stretch_at(period: Period, now: datetime) -> Stretch | None:
@@ -57,39 +59,50 @@ def windows_verdict(windows: Sequence[Period], now: datetime) -> Verdict:
 
 def freezes_verdict(freezes: Sequence[Period], now: datetime) -> Verdict:
     """Say whether a freeze holds everything up now."""
-    over, reasons = now, list[str]()
-    for _ in range(_IN_TURN):
-        ends = [(freeze, end) for freeze in freezes if (end := _over(freeze, over))]
-        if not ends:
-            break
+    over, before, reasons = now, None, dict[str, None]()
+    while over != before and over < _NEVER:
+        before = over
         # One freeze may begin before another is over.
-        over = max(end for _, end in ends)
-        reasons += [f.reason for f, _ in ends if f.reason and f.reason not in reasons]
-        if over == _NEVER:
-            break
-    else:
-        over = _NEVER
+        for freeze, end in itertools.chain(_dated(freezes, before), _follow_on(freezes, before)):
+            over = max(over, end)
+            reasons |= {freeze.reason: None} if freeze.reason else {}
     if over == now:
         return Verdict("freeze", State.PASSED, "nothing is frozen", _WHO)
     why = f" ({'; '.join(reasons)})" if reasons else ""
-    if over == _NEVER:
+    if over >= _NEVER:
         return Verdict("freeze", State.FAILED, f"never ends{why}", _WHO)
     return Verdict("freeze", State.PENDING, f"lasts until {moment(over)}{why}", _WHO, over)
 
 
-def _over(freeze: Period, now: datetime) -> datetime | None:
-    """Return when a freeze that holds `now` is over, with all its stretches that follow on."""
-    stretch = stretch_at(freeze, now)
-    if stretch is None or freeze.lasts is None:
-        return stretch and stretch[1]
-    _, end = stretch
-    for begin in _fires(freeze, now):
-        if begin > end:
-            break
+def _dated(freezes: Sequence[Period], now: datetime) -> Iterator[tuple[Period, datetime]]:
+    """Yield the freezes between two dates that hold `now`, and when they are over."""
+    for freeze in freezes:
+        if freeze.begin and (stretch := stretch_at(freeze, now)):
+            yield freeze, stretch[1]
+
+
+def _follow_on(freezes: Sequence[Period], now: datetime) -> Iterator[tuple[Period, datetime]]:
+    """Yield the recurring freezes that hold `now`, and all that follow on; each is over later."""
+    over = now
+    recurring = [_begins(freeze, now) for freeze in freezes if freeze.lasts]
+    for begin, freeze in heapq.merge(*recurring, key=itemgetter(0)):
+        if begin > over:
+            return
         if begin > now + _YEAR:
-            return _NEVER  # cron knows no years: what lasts for one lasts for all
+            yield freeze, _NEVER  # cron knows no years: what lasts for one lasts for all
+            return
+        assert freeze.lasts
         end = begin + freeze.lasts
-    return end
+        if begin <= now or end > over:
+            over = max(over, end)
+            yield freeze, end
+
+
+def _begins(freeze: Period, now: datetime) -> Iterator[tuple[datetime, Period]]:
+    if stretch := stretch_at(freeze, now):
+        yield stretch[0], freeze
+    for begin in _fires(freeze, now):
+        yield begin, freeze
 
 
 def _fires(period: Period, now: datetime, *, reverse: bool = False) -> Iterator[datetime]:
