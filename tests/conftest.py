@@ -21,7 +21,7 @@ from dataops_dagster.settings import Project
 from dataops_dagster.settings_steps import CommandStep
 from dataops_dagster.store import Store
 from dataops_dagster.testing.tinybird import Dialect
-from tests.repositories import Workspace, make_workspace
+from tests.repositories import Workspace, make_workspace, workspace_at
 from tests.smart_http import SmartHttpServer
 from tests.tinybird import tb_command
 
@@ -131,12 +131,20 @@ class Shop:
         )
 
 
+WORKSPACES = ("dev", "staging", "prod")
+
+
 def make_shop(root: Path, text: str = SHOP) -> Shop:
-    path = root / "dataops.yaml"
-    path.write_text(text)
-    made = [make_workspace(root, name) for name in ("dev", "staging", "prod")]
-    project = config.load(path)
-    return Shop(root, *made, project, Store(root / "cache", "shop"), Book())
+    (root / "dataops.yaml").write_text(text)
+    for name in WORKSPACES:
+        make_workspace(root, name)
+    return shop_at(root)
+
+
+def shop_at(root: Path) -> Shop:
+    project = config.load(root / "dataops.yaml")
+    workspaces = (workspace_at(root, name) for name in WORKSPACES)
+    return Shop(root, *workspaces, project, Store(root / "cache", "shop"), Book())
 
 
 @pytest.fixture(autouse=True)
@@ -176,10 +184,17 @@ def promote_all_the_way(shop: Shop) -> Shop:
     return shop
 
 
+@pytest.fixture(scope="session")
+def filled_once(tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    """What `shop` is, made once by each worker."""
+    return fill(make_shop(tmp_path_factory.mktemp("filled")))
+
+
 @pytest.fixture
-def shop(empty_shop: Shop) -> Shop:
+def shop(filled_once: Shop, tmp_path: Path) -> Shop:
     """A project in dev, and two workspaces that a platform made: unrelated first commits."""
-    return fill(empty_shop)
+    shutil.copytree(filled_once.root, tmp_path, dirs_exist_ok=True)
+    return shop_at(tmp_path)
 
 
 @pytest.fixture
@@ -218,7 +233,7 @@ def smart_http() -> Iterator[Callable[..., SmartHttpServer]]:
 
     def serve(root: Path, **more: object) -> SmartHttpServer:
         server = SmartHttpServer(root, **more)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         servers.append(server)
         return server
 

@@ -96,7 +96,12 @@ class Workspace:
 
 def make_workspace(root: Path, name: str) -> Workspace:
     """Make an empty workspace."""
-    made = Workspace(root / f"{name}.git", root / f"{name}-clone")
+    made = workspace_at(root, name)
     git(root, "init", "--quiet", "--bare", str(made.bare))
     git(root, "clone", "--quiet", str(made.bare), str(made.clone))
+    git(made.clone, "remote", "set-url", "origin", f"../{made.bare.name}")  # may be copied along
     return made
+
+
+def workspace_at(root: Path, name: str) -> Workspace:
+    return Workspace(root / f"{name}.git", root / f"{name}-clone")

@@ -57,7 +57,7 @@ class Slow(SmartHttpServer):
 def reached_by_http(root: Path) -> Iterator[Slow]:
     """Serve the repositories, so that nobody needs their disk."""
     server = Slow(root)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     yield server
     server.shutdown()
     server.server_close()
