@@ -138,6 +138,7 @@ class Tb:
             stdin=stdin.encode(),
             on_line=note,
             secrets=[*forms(self.secrets), *self._hidden()],
+            umask=0o077,  # it writes files with tokens, and lets everybody read them
             gently=signal.SIGINT,  # at which Forward takes its deployment back; SIGTERM leaves it
         )
         return Ended(done.code, list(lines), done.timed_out)
