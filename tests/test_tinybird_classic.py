@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dataops_dagster.errors import ConfigError
+from dataops_dagster.errors import ConfigError, ToolError
 from dataops_dagster.testing.tinybird import Fault
 from dataops_dagster.testing.tinybird.datafiles import Node, Pipe
 from dataops_dagster.tinybird import classic, standing
@@ -87,12 +87,12 @@ def test_fixtures_never_replace_rows_that_are_there(site: Site):
 
 def test_a_push_that_breaks_off_is_told_and_the_next_attempt_heals_it(site: Site):
     site.stand_in.faults.requests.append(Fault("POST", "/v0/pipes", nth=4, times=50))
-    broken = site.deploy()
-    assert isinstance(broken, Refusal)
-    assert f"{NAME} is INCONSISTENT, partly at c0ffeec0ffee" in str(broken)
+    with pytest.raises(ToolError, match=f"{NAME} is INCONSISTENT, partly at c0ffeec0ffee") as told:
+        site.deploy()
+    assert told.value.retryable
     assert 0 < len(site.served) < 8
-    told = standing.look(site.settings(), "workspaces.staging.tinybird")
-    assert "INCONSISTENT: the deployment of c0ffeec0ffee broke off half-way" in told.problem
+    left = standing.look(site.settings(), "workspaces.staging.tinybird")
+    assert "INCONSISTENT: the deployment of c0ffeec0ffee broke off half-way" in left.problem
     site.stand_in.faults.requests.clear()
     assert isinstance(site.deploy(), Deployed)
     assert any("broke off half-way: pushing everything again" in line for line in site.lines)
@@ -100,11 +100,22 @@ def test_a_push_that_breaks_off_is_told_and_the_next_attempt_heals_it(site: Site
     assert standing.look(site.settings(), "workspaces.staging.tinybird").problem == ""
 
 
+def test_a_pipe_that_cannot_work_fails_its_commit_and_leaves_it_inconsistent(site: Site):
+    def change(folder: Path) -> None:
+        (pipe,) = folder.rglob("long_rides.pipe")
+        pipe.write_text(pipe.read_text().replace("rides", "nobody_has_it"))
+
+    broken = site.deploy(change)
+    assert isinstance(broken, Refusal)
+    assert f"{NAME} is INCONSISTENT, partly at c0ffeec0ffee" in str(broken)
+
+
 def test_a_deletion_that_fails_leaves_it_inconsistent_until_it_is_done(site: Site):
     site.deploy()
     gone = remove("long_rides")
     site.stand_in.faults.requests.append(Fault("DELETE", "/v0/pipes/long_rides", times=50))
-    assert "INCONSISTENT" in str(site.deploy(gone, destructive="allowed"))
+    with pytest.raises(ToolError, match="INCONSISTENT"):
+        site.deploy(gone, destructive="allowed")
     site.stand_in.faults.requests.clear()
     assert isinstance(site.deploy(gone, destructive="allowed"), Deployed)
     assert "long_rides" not in site.served

@@ -84,8 +84,8 @@ def parts_of(token: str) -> set[str]:
 
 SITUATIONS = {
     "a deployment": "seed 2",
-    "a changed deployment, down once it began": "could not|failed|no answer",
-    "a changed deployment, the server fails": "could not|failed|no answer",
+    "a changed deployment, down once it began": "INCONSISTENT|tb deploy ended",
+    "a changed deployment, the server fails": "INCONSISTENT|tb deploy --check ended",
     "a test": "test",
     "a trial": "branch .* is deleted",
     "a trial, down once it began": "branch .* could not be deleted",

@@ -10,13 +10,13 @@ import pytest
 
 from dataops_dagster import config
 from dataops_dagster.cli.session import Session
-from dataops_dagster.errors import ConfigError
+from dataops_dagster.errors import ConfigError, ToolError
 from dataops_dagster.gate.decisions import approved_deployments
 from dataops_dagster.model import Decision, DecisionKind
 from dataops_dagster.settings import Project
 from dataops_dagster.settings_gate import Approvals
 from dataops_dagster.settings_tinybird import Tinybird
-from dataops_dagster.tinybird import guard, plan, resources
+from dataops_dagster.tinybird import guard, plan, resources, testing
 from dataops_dagster.tinybird.command import Ended
 from dataops_dagster.tinybird.journal import Entry, Journal
 from dataops_dagster.tinybird.model import (
@@ -27,6 +27,7 @@ from dataops_dagster.tinybird.model import (
     Resource,
     Verb,
 )
+from dataops_dagster.tinybird.trouble import trouble
 from tests.conftest import NOW
 
 SETTINGS = Tinybird(
@@ -314,6 +315,57 @@ def test_classic_names_a_version(files):
 )
 def test_a_document_is_found_among_other_lines(lines, found):
     assert Ended(0, lines, timed_out=False).document() == found
+
+
+DOWN = (
+    "HTTPConnectionPool(host='127.0.0.1', port=35191): Max retries exceeded with url: /v0/workspace"
+)
+
+
+@pytest.mark.parametrize(
+    ("lines", "is_trouble"),
+    [
+        ([DOWN], True),
+        (["** Running 'rides'", "** Failed pushing pipe x: Internal server error"], True),
+        ([f"** Failed running ./pipes/x.pipe: {DOWN}"], True),
+        (["status: Error: Server error, cannot parse response. <html>502 Bad Gateway"], True),
+        (["| live | ./tests/a.yaml | a | Error: Internal server error | 0 ms |"], True),
+        (["Error: Unknown build result. Error: Internal server error"], True),
+        (["** Failed pushing pipe x: Resource 'rides' not found"], False),
+        (["✗ a failed", "Expected to not fail but got an error"], False),
+        # What a data project brings along does not speak for the server.
+        (["✗ Error: Internal server error failed", "** Output and expected output differ"], False),
+        (["✗ a failed", "Expected: ", "Error: Internal server error", "Got: "], False),
+        (["test: Error: Internal server error", "status: Fail"], False),
+        (["status: Error: Internal server error", "Total Fail: 1", "Total Error: 1"], False),
+        ([], False),
+    ],
+)
+def test_trouble_of_the_server_is_told_apart_from_a_failure(lines, is_trouble):
+    assert bool(trouble(lines)) is is_trouble
+
+
+@pytest.mark.parametrize(
+    ("code", "lines", "ending"),
+    [
+        (0, ["✓ Done!", "✓ the_harbour passed", "✓ 1/1 passed"], "1 file(s) of tests passed"),
+        (0, ["Totals:", "Total Pass: 1"], "1 file(s) of tests passed"),
+        (0, ["Total Pass Over Time: 1"], "1 file(s) of tests passed"),
+        (0, ["✓ Done!", "✓ 1/1 passed"], "hold no test"),
+        (0, ["", "Totals:"], "hold no test"),
+        (1, ["✗ the_harbour failed"], "tests failed"),
+        (0, ["✓ a passed", "✗ All tests skipped (b.pipe not found)"], "nothing is proven"),
+        (1, [DOWN], "nothing is proven"),
+    ],
+)
+def test_only_tests_that_ran_and_passed_are_a_proof(code, lines, ending):
+    done = Ended(code, lines, timed_out=False)
+    if ending == "nothing is proven":
+        with pytest.raises(ToolError, match=ending) as told:
+            testing.outcome(done, files=1)
+        assert told.value.retryable
+    else:
+        assert ending in str(testing.outcome(done, files=1))
 
 
 # --- what is remembered -----------------------------------------------------------------------

@@ -58,6 +58,8 @@ def _one(site: Site, wanted: Share, account: Account | None, known: dict[str, st
     try:
         account.share(id_, origin=site.identity.id, to=other)
     except ToolError as error:
+        if error.retryable:
+            raise
         return f"{told}: {error.tail}"
     site.say(f"shared {wanted.datasource} with {wanted.workspace}")
     return "" if other in api.shared(site.client, wanted.datasource)[1] else told

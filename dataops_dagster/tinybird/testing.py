@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import PurePath
 
@@ -9,10 +10,17 @@ from dataops_dagster.api import Api
 from dataops_dagster.errors import ToolError
 from dataops_dagster.settings_tinybird import Dialect
 from dataops_dagster.tinybird import resources
-from dataops_dagster.tinybird.command import Tb, local_address
+from dataops_dagster.tinybird.command import Ended, Tb, local_address
 from dataops_dagster.tinybird.model import Refusal
 from dataops_dagster.tinybird.resources import DataProject
 from dataops_dagster.tinybird.site import Order, make_tb, opened
+from dataops_dagster.tinybird.trouble import trouble
+
+_SKIPPED = "All tests skipped"
+"""What Forward says of a file when it gets no answer about its pipe; that pipe is there, as we looked."""
+
+_PASSED = re.compile(r"\s*(?:✓ (?![0-9]+/[0-9]+ passed).+ passed|Total Pass\b.*: )")
+_UNPROVEN = "nothing is proven either way: run it again"
 
 
 def test(order: Order, local: str) -> str | Refusal:
@@ -26,11 +34,22 @@ def test(order: Order, local: str) -> str | Refusal:
     project, tb = found
     if problem := untested(project, order.settings.dialect):
         return problem
-    done = tb.run("test", "run")
-    count = len(_files(project))
-    if done.passed:
-        return f"{count} file(s) of tests passed"
-    return Refusal(f"tests failed: {done.told}", "see the lines above")
+    return outcome(tb.run("test", "run"), files=len(_files(project)))
+
+
+def outcome(done: Ended, *, files: int) -> str | Refusal:
+    """Say how tests ended, of `files` files; raises `ToolError` when the server is to blame.
+
+    The exit code alone is no proof: it is 0, too, when the server failed tb, which then skips tests.
+    """
+    skipped = next((line for line in done.lines if _SKIPPED in line), "")
+    if told := trouble(done.lines) or skipped:
+        raise ToolError("tb test run", done.code, told, retryable=True, hint=_UNPROVEN)
+    if not done.passed:
+        return Refusal(f"tests failed: {done.told}", "see the lines above")
+    if not any(map(_PASSED.match, done.lines)):
+        return Refusal("the files of tests hold no test", "write some into them")
+    return f"{files} file(s) of tests passed"
 
 
 def _forward(order: Order, local: str) -> tuple[DataProject, Tb]:
