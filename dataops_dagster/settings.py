@@ -192,35 +192,6 @@ class Project(Settings):
         assert target.upstream, f"{target.name} has no upstream"
         return tuple(self.workspaces[name] for name in target.upstream)
 
-    def is_production(self, workspace: Workspace) -> bool:
-        """Say whether people are served there: what `tinybird.production` says, else by the way there.
-
-        In doubt it is. Staging is only what surely is: an origin that something goes on from, or
-        what proves commits to a gate and has none itself. Behind production everything is production.
-        """
-        if workspace.tinybird and workspace.tinybird.production is not None:
-            return workspace.tinybird.production
-        ahead, passed = [workspace], set[str]()
-        while ahead:
-            each = ahead.pop()
-            if each.name in passed:  # cycles are found by who loads the file
-                continue
-            passed.add(each.name)
-            if self._looks_like_production(each):
-                return True
-            ahead += [self.workspaces[name] for name in each.upstream if name in self.workspaces]
-        return False
-
-    def _looks_like_production(self, workspace: Workspace) -> bool:
-        said = workspace.tinybird.production if workspace.tinybird else None
-        if said is not None:
-            return said
-        targets = self.targets_of(workspace)
-        if not workspace.upstream:
-            return not targets
-        is_asked = any(target.gate and target.gate.runs for target in targets)
-        return workspace.gate is not None or not is_asked
-
     def targets_of(self, upstream: Workspace) -> tuple[Workspace, ...]:
         """Return the workspaces that `upstream`'s changes may go to."""
         return tuple(w for w in self.workspaces.values() if upstream.name in w.upstream)

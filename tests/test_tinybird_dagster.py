@@ -39,6 +39,7 @@ workspaces:
       workspace: staging_acme
       token_variable: TB_STAGING_TOKEN
       executable: {tb}
+      production: false
       fixtures: when_empty
       destructive: allowed
     deploy: {{platform: tinybird, deadline: 2m}}

@@ -156,7 +156,7 @@ def test_what_deletes_is_refused_unless_it_may_or_exactly_that_was_approved(site
 
 
 def test_production_gets_fixtures_only_if_that_was_approved(site: Site):
-    told = refused(site.deploy(fixtures="when_empty", is_production=True))
+    told = refused(site.deploy(fixtures="when_empty", production=True))
     assert "it would seed datasource rides, seed datasource stations" in told
     assert site.served == set()
 

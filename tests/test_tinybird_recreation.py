@@ -92,7 +92,7 @@ def test_one_that_was_made_anew_by_others_is_not_dropped_where_the_id_is_pinned(
 @pytest.mark.parametrize(
     ("confirmed", "more", "told"),
     [
-        (NAME, {"is_production": True}, "production is never dropped"),
+        (NAME, {"production": True}, "production is never dropped"),
         (NAME, {"recreate": False}, "set workspaces.staging.tinybird.recreate: true"),
         ("staging", {}, f"{NAME} was not confirmed"),
         ("", {}, f"{NAME} was not confirmed"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,6 @@ from dataops_dagster.cli.session import Session
 from dataops_dagster.errors import ConfigError, ToolError
 from dataops_dagster.gate.decisions import approved_deployments
 from dataops_dagster.model import Decision, DecisionKind
-from dataops_dagster.settings import Project
 from dataops_dagster.settings_gate import Approvals
 from dataops_dagster.settings_tinybird import Tinybird
 from dataops_dagster.tinybird import guard, plan, resources, testing
@@ -143,9 +141,15 @@ def test_a_workspace_that_mostly_holds_something_else_is_refused(there, is_refus
 def test_what_deletes_or_fills_production_needs_a_yes(
     destructive, operation, staging, production, is_production
 ):
-    settings = Tinybird.model_validate({**SETTINGS.model_dump(), "destructive": destructive})
+    settings = Tinybird.model_validate(
+        {
+            **SETTINGS.model_dump(),
+            "destructive": destructive,
+            "production": is_production,
+        }
+    )
     planned = made(operation)
-    more = {"where": WHERE, "target": "prod", "is_production": is_production}
+    more = {"where": WHERE, "target": "prod"}
     refusal = guard.unsafe(settings, planned, approved=(), **more)
     wanted = production if is_production else staging
     assert bool(refusal) is bool(wanted)
@@ -400,13 +404,14 @@ workspaces:
     deploy: {platform: tinybird}
     tinybird: {host: "https://api.example.com", workspace: pro_acme, token_variable: TB_PROD}
 """
+GATE = "    gate: {runs: 0}\n"
 
 
-def load(tmp_path: Path, old: str = "", new: str = "") -> str:
-    """Load the file, changed; returns what is wrong with it."""
+def load(tmp_path: Path, old: str = "", new: str = "", *, gate: str = GATE) -> str:
+    """Load the file, changed, perhaps with another gate; returns what is wrong with it."""
     path = tmp_path / "dataops.yaml"
     assert old in FILE
-    path.write_text(FILE.replace(old, new))
+    path.write_text(FILE.replace(old, new).replace(GATE, gate))
     try:
         config.load(path)
     except ConfigError as error:
@@ -422,16 +427,16 @@ def load(tmp_path: Path, old: str = "", new: str = "") -> str:
         ("token_variable: TB", "workspace_id: a1, token_variable: TB", "is that of workspace staging"),
         ('host: "https://api.example.com", workspace: pro_acme',
          'host: "https://API.example.com.:443/", workspace: staging_acme', "is that of workspace staging"),
-        ("TB_PROD}", "TB_PROD, destructive: allowed}", "is too lenient for production"),
-        ("TB_PROD}", "TB_PROD, destructive: allowed}", "or say production: false"),
+        ("TB_PROD}", "TB_PROD, production: true, destructive: allowed}", "is too lenient for production"),
+        ("TB_PROD}", "TB_PROD, production: true, destructive: allowed}", "or say production: false"),
         ("TB_PROD}", "TB_PROD, destructive: allowed, production: false}", ""),
-        ("TB_STAGING}", "TB_STAGING, destructive: allowed}", ""),
+        ("TB_STAGING}", "TB_STAGING, destructive: allowed}", "production: is not said"),
         ("TB_STAGING}", "TB_STAGING, destructive: allowed, production: true}", "too lenient for production"),
         ("TB_STAGING}", "TB_STAGING, fixtures: when_empty, production: true}", "nobody can approve"),
         ("{runs: 0}\n    deploy: {platform: tinybird}\n    tinybird: {h",
-         "{runs: 0, approvals: {allowed_signers: s}}\n    deploy: {platform: tinybird}\n    tinybird: {fixtures: when_empty, h",
+         "{runs: 0, approvals: {allowed_signers: s}}\n    deploy: {platform: tinybird}\n    tinybird: {fixtures: when_empty, production: true, h",
          "only promotions can be approved by signatures"),
-        ("TB_PROD}", "TB_PROD, recreate: true, user_token_variable: U}", "production is never dropped"),
+        ("TB_PROD}", "TB_PROD, production: true, recreate: true, user_token_variable: U}", "production is never dropped"),
         ("TB_STAGING}", "TB_STAGING, recreate: true}", "needs a user token"),
         ("TB_STAGING}", "TB_STAGING, destructive: approve}", "nobody can approve where there is no gate"),
         ("{runs: 0}\n    deploy: {platform: tinybird}\n    tinybird: {h",
@@ -460,47 +465,26 @@ def test_settings_that_would_do_harm_are_refused(tmp_path, old, new, told):
     assert bool(said) is bool(told)
 
 
-CHAIN = ("dev", "staging", "prod", "prod_eu")
+@pytest.mark.parametrize("gate", ["", GATE])
+@pytest.mark.parametrize(
+    "lenient",
+    ["destructive: allowed", "recreate: true, user_token_variable: U", "fixtures: when_empty"],
+)
+def test_nobody_guesses_that_a_workspace_is_staging(tmp_path, lenient, gate):
+    """Neither an origin, nor one with or without a gate: what would differ must be said at load."""
+    for name in ("TB_STAGING", "TB_PROD"):
+        said = load(tmp_path, f"{name}}}", f"{name}, {lenient}}}", gate=gate)
+        assert "tinybird.production: is not said" in said
+        assert "say production: false if nobody is served by it" in said
+        assert (
+            load(tmp_path, f"{name}}}", f"{name}, {lenient}, production: false}}", gate=gate) == ""
+        )
+    assert Tinybird.model_validate({**SETTINGS.model_dump(), "production": None}).is_production
+    assert Tinybird.model_validate({**SETTINGS.model_dump(), "production": True}).is_production
+    assert not Tinybird.model_validate({**SETTINGS.model_dump(), "production": False}).is_production
 
 
-def chained(gates: dict[str, str], said: dict[str, bool]) -> Project:
-    """Return a chain of workspaces, some with a gate, some of which say whether they are production."""
-    tinybird = {"host": "https://api.example.com", "workspace": "acme", "token_variable": "TB"}
-    workspaces = {
-        name: {
-            "name": name,
-            "repository": f"https://git.example.com/{name}.git",
-            "environment": name,
-            **({"upstream": CHAIN[index - 1]} if index else {}),
-            **({"gate": {"runs": int(gates[name])}} if gates.get(name) else {}),
-            "tinybird": {**tinybird, "production": said.get(name)},
-        }
-        for index, name in enumerate(CHAIN)
-    }
-    return Project.model_validate({"project": "shop", "workspaces": workspaces})
-
-
-@pytest.mark.parametrize("gates", list(itertools.product(("", "0", "1"), repeat=3)))
-def test_what_may_be_production_is_never_taken_for_staging(gates):
-    project = chained(dict(zip(CHAIN[1:], gates, strict=True)), {})
-    found = {name for name, each in project.workspaces.items() if project.is_production(each)}
-    assert found - {"staging"} == {"prod", "prod_eu"}
-
-
-def test_staging_is_what_proves_commits_to_a_gate_or_says_so():
-    def found(gates: dict[str, str], **said: bool) -> set[str]:
-        project = chained(gates, said)
-        return {name for name, each in project.workspaces.items() if project.is_production(each)}
-
-    assert found({"prod": "1", "prod_eu": "1"}) == {"prod", "prod_eu"}
-    assert found({"prod": "0"}) == {"staging", "prod", "prod_eu"}
-    assert found({"prod_eu": "1"}) == {"staging", "prod", "prod_eu"}
-    assert found({}) == {"staging", "prod", "prod_eu"}
-    assert found({}, staging=False) == {"prod", "prod_eu"}
-    assert found({"prod": "1"}, dev=True) == set(CHAIN)
-
-
-@pytest.mark.parametrize("more", ["destructive: approve", "fixtures: when_empty"])
+@pytest.mark.parametrize("more", ["destructive: approve", "fixtures: when_empty, production: true"])
 def test_commands_ask_dagster_for_approvals_wherever_something_waits_for_them(
     tmp_path, monkeypatch, more
 ):

@@ -252,7 +252,7 @@ def test_the_limit_of_the_server_is_told_with_what_to_do(site: Site):
 
 
 def test_production_gets_no_branch(site: Site):
-    told = try_out(site, is_production=True)
+    told = try_out(site, production=True)
     assert isinstance(told, Refusal)
     assert not site.asked("POST", "/")
 
@@ -276,7 +276,7 @@ def test_a_check_changes_nothing_and_finds_a_mistake(site: Site):
 @pytest.mark.slow
 def test_what_waits_for_an_approval_could_be_deployed(site: Site):
     site.deploy()
-    told = check(site, remove("long_rides"), destructive="approve", is_production=True)
+    told = check(site, remove("long_rides"), destructive="approve", production=True)
     assert isinstance(told, str), told
     assert "nobody approved that" in told
 
@@ -291,7 +291,7 @@ from dataops_dagster.tinybird import trying
 from dataops_dagster.tinybird.site import Order
 folder, host, executable = sys.argv[1:]
 settings = Tinybird(host=host, workspace="staging_acme", token_variable="TB_STAGING_TOKEN",
-                    executable=executable)
+                    executable=executable, production=False)
 order = Order(settings=settings, target="staging", commit="c" * 40, tree="7" * 40,
               folder=Path(folder), seconds=60, on_line=lambda line: print(line, flush=True))
 with orderly():

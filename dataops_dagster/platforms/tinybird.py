@@ -46,7 +46,6 @@ def order(step: TinybirdStep, task: Task, on_line: Callable[[str], None]) -> Ord
         on_line=on_line,
         variables=step.variables,
         is_gated=workspace.gate is not None,
-        is_production=task.settings.is_production(workspace),
         approved=task.approved,
         others=tuple(
             (name, each.tinybird)

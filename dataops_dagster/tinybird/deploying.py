@@ -100,7 +100,6 @@ def _refusal(site: Site, plan: DeploymentPlan, there: set[str]) -> Refusal | Non
             plan,
             where=order.where,
             target=order.target,
-            is_production=order.is_production,
             approved=order.approved,
         )
         or sharing.missing(site)

@@ -38,7 +38,6 @@ class Order:
     on_line: Callable[[str], None]
     variables: tuple[str, ...] = ()
     is_gated: bool = False
-    is_production: bool = False
     approved: frozenset[str] = frozenset()
     place: Listed | None = None
     others: tuple[tuple[str, Tinybird], ...] = ()

@@ -55,7 +55,7 @@ def try_out(order: Order, rules: Branches, *, local: str, now: datetime) -> str 
     `local` is where Tinybird Local answers, for Forward's tests. Raises `DataOpsError` when it could
     not be found out whether all that goes well.
     """
-    if order.is_production:
+    if order.settings.is_production:
         return Refusal("production gets no branch", "it is only checked: leave out --branch")
     client = Client.of(order.settings, order.where)
     identity = client.identity()
