@@ -21,7 +21,7 @@ from dataops_dagster.settings_base import (
     VariableName,
 )
 from dataops_dagster.settings_gate import Gate, not_empty
-from dataops_dagster.settings_steps import Step, When
+from dataops_dagster.settings_steps import Step, TinybirdStep, When
 from dataops_dagster.settings_tinybird import Tinybird, TinybirdProject
 
 
@@ -148,6 +148,14 @@ class Workspace(Settings):
         strict=False,
         description="the paths that must equal the upstream's for the result to count as tested",
     )
+
+    @property
+    def run_at(self) -> tuple[str, ...]:
+        """Where a run happens, as far as its step does not say that: which workspace at Tinybird."""
+        if self.tinybird is None or not isinstance(self.run, TinybirdStep):
+            return ()
+        at = self.tinybird
+        return (*at.place, at.workspace_id or "", at.dialect.value, at.path)
 
 
 TransportProtocol: TypeAlias = Literal["https", "ssh", "http", "file"]

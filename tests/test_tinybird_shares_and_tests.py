@@ -95,7 +95,11 @@ def test_the_origin_comes_before_those_who_use_it(site: Site, monkeypatch):
 
 def run_tests(site: Site, folder: Path, change: Change = nothing, local: str = "") -> str | Refusal:
     folder.mkdir(exist_ok=True)
-    return testing.test(site.order(folder, change), local or site.stand_in.url)
+    tested = testing.test(site.order(folder, change), local or site.stand_in.url)
+    assert tested.where.startswith(
+        f"{site.workspace.name} ({site.workspace.id}) at {site.stand_in.url}"
+    )
+    return tested.refusal or tested.detail
 
 
 def expect(site: Site, folder: Path) -> None:
@@ -108,7 +112,8 @@ def expect(site: Site, folder: Path) -> None:
 def test_forwards_tests_run_in_tinybird_local_without_a_token(forward_site: Site, tmp_path):
     answer = run_tests(forward_site, tmp_path / "work", lambda f: expect(forward_site, f))
     assert answer == "1 file(s) of tests passed"
-    assert not [a for a in forward_site.stand_in.requests if a.who == "staging_acme"]
+    asked = [a for a in forward_site.stand_in.requests if a.who == "staging_acme"]
+    assert {a.path for a in asked} == {"/v1/workspace"}  # by us: whose evidence is it?
     forward_site.stand_in.answer("busiest_stations", [{"other": 1}])
     answer = run_tests(forward_site, tmp_path / "again")
     assert isinstance(answer, Refusal)

@@ -106,6 +106,7 @@ def where_of(settings: Tinybird) -> str:
 def _test(step: TinybirdStep, wanted: Order) -> Result:
     ran = f"tb test run ({wanted.settings.dialect.value})"
     answer = testing.test(wanted, step.local)
-    if isinstance(answer, Refusal):
-        return Result(Outcome.FAILED, ran, str(answer))
-    return Result(Outcome.PASSED, ran, answer)
+    facts = Facts(effects=Effects(answer.where))
+    if answer.refusal:
+        return Result(Outcome.FAILED, ran, str(answer.refusal), facts=facts)
+    return Result(Outcome.PASSED, ran, answer.detail, facts=facts)

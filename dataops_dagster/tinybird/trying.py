@@ -102,4 +102,4 @@ def _deployed_and_tested(order: Order, branch: Listed, local: str, end: float) -
             tested = testing.test(staged(order, "test", end, branch), local)
         case _:
             assert_never(answer)
-    return tested if isinstance(tested, Refusal) else f"in a branch: {answer.detail}; {tested}"
+    return tested.refusal or f"in a branch: {answer.detail}; {tested.detail}"
