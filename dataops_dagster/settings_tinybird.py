@@ -128,7 +128,7 @@ class Tinybird(Settings):
     destructive: Destructive = Field(
         default=Destructive.REFUSE,
         strict=False,
-        description="a deployment that deletes something: refuse it, ask for an approval of its"
+        description="a deployment that deletes something, or may lose data: refuse it, ask for an approval of its"
         " plan, or let it happen",
     )
     recreate: bool = Field(

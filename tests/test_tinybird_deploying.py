@@ -205,6 +205,21 @@ def test_a_server_that_fails_leaves_what_was_live_and_the_next_attempt_deploys(s
     assert site.served == {*ALL, "short_rides"}
 
 
+def test_a_column_that_forward_would_drop_without_a_word_needs_a_yes(site: Site):
+    def change(folder: Path) -> None:
+        (path,) = folder.rglob("stations.datasource")
+        path.write_text(
+            path.read_text().replace("    `docks` Int32\n", "").replace("String,\n\n", "String\n\n")
+        )
+
+    site.deploy()
+    told = refused(site.deploy(change))
+    assert "it would change datasource stations (drops column docks)" in told
+    assert "docks" in dict(site.workspace.datasource("stations").columns)
+    assert isinstance(site.deploy(change, destructive="allowed"), Deployed)
+    assert "docks" not in dict(site.workspace.datasource("stations").columns)
+
+
 def test_at_the_deadline_our_own_deployment_is_discarded(site: Site):
     site.deploy()
     site.stand_in.account.looks = 1_000_000

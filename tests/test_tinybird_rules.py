@@ -16,6 +16,7 @@ from dataops_dagster.settings_gate import Approvals
 from dataops_dagster.settings_tinybird import Tinybird
 from dataops_dagster.tinybird import guard, plan, resources, testing
 from dataops_dagster.tinybird.command import Ended
+from dataops_dagster.tinybird.definitions import Difference
 from dataops_dagster.tinybird.journal import Entry, Journal
 from dataops_dagster.tinybird.model import (
     DeploymentPlan,
@@ -43,6 +44,8 @@ def made(*operations: Operation, tree: str = "t", workspace: str = "w") -> Deplo
 
 DELETE = Operation(Verb.DELETE, Kind.ENDPOINT, "top")
 CREATE = Operation(Verb.CREATE, Kind.ENDPOINT, "low")
+CHANGE = Operation(Verb.CHANGE, Kind.DATASOURCE, "rides", "adds column a")
+LOSE = Operation(Verb.CHANGE, Kind.DATASOURCE, "rides", "drops column a", is_lossy=True)
 SEED = Operation(Verb.SEED, Kind.DATASOURCE, "rides")
 
 
@@ -50,6 +53,8 @@ def test_a_digest_names_the_workspace_the_tree_and_the_operations_in_any_order()
     assert made(DELETE, CREATE).digest == made(CREATE, DELETE).digest
     others = [made(DELETE), made(DELETE, CREATE, tree="u"), made(DELETE, CREATE, workspace="v")]
     assert len({made(DELETE, CREATE).digest, *(other.digest for other in others)}) == 4
+    changes = [dataclasses.replace(CHANGE, is_lossy=True), dataclasses.replace(CHANGE, detail="x")]
+    assert len({made(change).digest for change in (CHANGE, *changes)}) == 3
 
 
 def test_what_forward_announces_is_read_and_nothing_else():
@@ -71,13 +76,14 @@ def test_what_forward_announces_is_read_and_nothing_else():
 
 
 def test_classic_deletes_only_what_we_brought():
-    there = [Resource(name, Kind.PIPE) for name in ("kept", "dropped", "by_hand")]
-    project = [Resource("kept", Kind.PIPE), Resource("new", Kind.PIPE)]
-    operations, unknown = plan.compared(project, there, deployed=("kept", "dropped"))
-    assert [(o.verb.value, o.name) for o in operations] == [
-        ("change", "kept"),
-        ("create", "new"),
-        ("delete", "dropped"),
+    there = [Resource(name, Kind.PIPE) for name in ("same", "kept", "dropped", "by_hand")]
+    project = [Resource(name, Kind.PIPE) for name in ("same", "kept", "new")]
+    differences = {"kept": Difference("SQL of a")}
+    operations, unknown = plan.compared(project, there, ("kept", "dropped"), differences)
+    assert [(o.verb.value, o.name, o.detail) for o in operations] == [
+        ("create", "new", ""),
+        ("change", "kept", "SQL of a"),
+        ("delete", "dropped", ""),
     ]
     assert unknown == ("by_hand",)
 
@@ -132,9 +138,13 @@ def test_a_workspace_that_mostly_holds_something_else_is_refused(there, is_refus
     ("destructive", "operation", "staging", "production"),
     [
         ("refuse", CREATE, "", ""),
+        ("refuse", CHANGE, "", ""),
         ("refuse", DELETE, "set", "set"),
+        ("refuse", LOSE, "set", "set"),
         ("approve", DELETE, "approve", "approve"),
+        ("approve", LOSE, "approve", "approve"),
         ("allowed", DELETE, "", ""),
+        ("allowed", LOSE, "", ""),
         ("refuse", SEED, "", "approve"),
     ],
 )
@@ -301,6 +311,25 @@ def test_more_files_than_a_data_project_has_are_refused(files, monkeypatch):
 def test_classic_names_a_version(files):
     write(files, "pipes/old.pipe", text="VERSION 2\nNODE a\n")
     assert "old__v2" in prepare(files, dialect="classic").names
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("INCLUDE ../includes/a.incl\nENGINE x", "SCHEMA >\n    `a` Int32\nENGINE x"),
+        ("INCLUDE '../includes/lost.incl'", "INCLUDE '../includes/lost.incl'"),
+        ("INCLUDE loop.incl", ""),
+        ("ENGINE x", "ENGINE x"),
+    ],
+)
+def test_what_a_definition_includes_stands_in_its_place(files, text, told):
+    write(files, "includes/a.incl", text='INCLUDE "b.incl"\n    `a` Int32\n')
+    write(files, "datasources/b.incl", text="SCHEMA >\n")
+    write(files, "datasources/loop.incl", text="INCLUDE loop.incl\n" * 1000)
+    write(files, "datasources/rides.datasource", text=text)
+    project = prepare(files)
+    (rides,) = [r for r in project.resources if r.name == "rides"]
+    assert resources.definition(project, rides) == told
 
 
 # --- what tb prints ---------------------------------------------------------------------------

@@ -92,7 +92,7 @@ def _effects(wanted: Order, answer: Deployed | Planned | Refusal) -> Effects:
         return Effects(where, problem=str(answer))
     refusal = answer.refusal if isinstance(answer, Planned) else None
     operations = tuple(
-        Operation(o.verb.value, o.kind.value, o.name, o.is_destructive)
+        Operation(o.verb.value, o.kind.value, o.name, o.is_destructive, o.detail)
         for o in planning.ordered(answer.plan)
     )
     return Effects(where, answer.plan.digest, operations, str(refusal) if refusal else "")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 
 from dataops_dagster.errors import ToolError
+from dataops_dagster.tinybird import comparing
 from dataops_dagster.tinybird import plan as planning
 from dataops_dagster.tinybird.journal import Entry
 from dataops_dagster.tinybird.model import DeploymentPlan, Kind, Operation, Refusal, Resource, Verb
@@ -22,7 +23,10 @@ _FIRST = (Kind.ENDPOINT, Kind.COPY, Kind.SINK, Kind.PIPE, Kind.MATERIALIZATION, 
 
 def compare(site: Site, there: list[Resource]) -> tuple[list[Operation], tuple[str, ...]]:
     """Return the operations, and the names of what is there and stays."""
-    return planning.compared(site.project.resources, there, site.journal.read().names)
+    names = {resource.name for resource in there}
+    differences = {**comparing.datasources(site, names), **comparing.pipes(site, names)}
+    deployed = site.journal.read().names
+    return planning.compared(site.project.resources, there, deployed, differences)
 
 
 def still_read(site: Site, plan: DeploymentPlan) -> Refusal | None:

@@ -133,7 +133,7 @@ def unsafe(
     if gone and settings.destructive is Destructive.REFUSE:
         return Refusal(
             f"it would {_told(gone)}",
-            f"set {where}.destructive to approve, or keep what it deletes in the data project",
+            f"set {where}.destructive to approve, or keep in the data project what would be gone",
         )
     waits = needs_approval(settings, plan)
     if waits and plan.digest not in approved:
@@ -146,5 +146,8 @@ def unsafe(
 
 
 def _told(operations: Collection[Operation]) -> str:
-    told = [f"{o.verb.value} {o.kind.value} {o.name}" for o in operations]
+    told = [
+        f"{o.verb.value} {o.kind.value} {o.name}" + (f" ({o.detail})" if o.detail else "")
+        for o in operations
+    ]
     return ", ".join(told[:_NAMED]) + (", …" if len(told) > _NAMED else "")
