@@ -102,7 +102,7 @@ def _refusal(site: Site, plan: DeploymentPlan, there: set[str]) -> Refusal | Non
             target=order.target,
             approved=order.approved,
         )
-        or sharing.missing(site)
+        or sharing.missing(site.client, site.identity, order.settings.uses)
         or (classic.still_read(site, plan) if order.settings.dialect is Dialect.CLASSIC else None)
     )
 

@@ -14,6 +14,7 @@ from dataops_dagster.tinybird import resources
 from dataops_dagster.tinybird.command import Ended, Tb, local_address
 from dataops_dagster.tinybird.model import Refusal
 from dataops_dagster.tinybird.resources import DataProject
+from dataops_dagster.tinybird.sharing import not_vendored
 from dataops_dagster.tinybird.site import Order, identified, make_tb, opened
 from dataops_dagster.tinybird.trouble import trouble
 
@@ -41,7 +42,8 @@ def test(order: Order, local: str) -> Tested:
     """
     is_forward = order.settings.dialect is Dialect.FORWARD
     where, project, tb = _forward(order, local) if is_forward else _classic(order)
-    if problem := untested(project, order.settings.dialect):
+    uses = order.settings.uses if is_forward else ()
+    if problem := untested(project, order.settings.dialect) or not_vendored(project, uses):
         return Tested(where, refusal=problem)
     answer = outcome(tb.run("test", "run"), files=len(_files(project)))
     if isinstance(answer, Refusal):

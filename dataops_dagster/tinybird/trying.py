@@ -13,7 +13,7 @@ from typing_extensions import assert_never
 
 from dataops_dagster.errors import ToolError
 from dataops_dagster.settings_tinybird import Branches, Destructive, Dialect, Fixtures
-from dataops_dagster.tinybird import branches, deploying, guard, testing
+from dataops_dagster.tinybird import branches, deploying, guard, sharing, testing
 from dataops_dagster.tinybird import plan as planning
 from dataops_dagster.tinybird.client import Client
 from dataops_dagster.tinybird.deploying import Deployed, Planned
@@ -59,8 +59,10 @@ def try_out(order: Order, rules: Branches, *, local: str, now: datetime) -> str 
         return Refusal("production gets no branch", "it is only checked: leave out --branch")
     client = Client.of(order.settings, order.where)
     identity = client.identity()
-    refusal = guard.wrong_workspace(order.settings, identity, order.where) or guard.another_of_ours(
-        identity, ids_of_others(order)
+    refusal = (
+        guard.wrong_workspace(order.settings, identity, order.where)
+        or guard.another_of_ours(identity, ids_of_others(order))
+        or sharing.missing(client, identity, order.settings.uses)
     )
     if refusal:
         return refusal
