@@ -363,7 +363,14 @@ DOWN = (
         ([f"** Failed running ./pipes/x.pipe: {DOWN}"], True),
         (["status: Error: Server error, cannot parse response. <html>502 Bad Gateway"], True),
         (["| live | ./tests/a.yaml | a | Error: Internal server error | 0 ms |"], True),
+        (
+            ["| live | ./tests/a.yaml | Internal server error | Error: No such column | 0 ms |"],
+            False,
+        ),
         (["Error: Unknown build result. Error: Internal server error"], True),
+        (["✗ All tests skipped (a.pipe not found)", "✗ b failed", "Expected to not fail"], True),
+        (["✗ All tests skipped (a.pipe not found)", "✗ b failed", "Expected: "], False),
+        (["✗ All tests skipped (a.pipe not found) failed"], False),
         (["** Failed pushing pipe x: Resource 'rides' not found"], False),
         (["✗ a failed", "Expected to not fail but got an error"], False),
         # What a data project brings along does not speak for the server.

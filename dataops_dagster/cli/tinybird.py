@@ -142,7 +142,7 @@ def _drift(project: Project, workspace: Workspace) -> str:
 
     commit = HomeInstance().deployed(project.name, workspace.name)
     if commit is None:
-        return "no deployment of ours is recorded"
+        return "Dagster has recorded no deployment to compare with"
     store = store_of(project)
     pinned = execution.pin(project, workspace, commit, store=store)
     with execution.prepared(project, workspace, commit=pinned, run_id="", store=store) as task:

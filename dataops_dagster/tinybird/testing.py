@@ -18,9 +18,6 @@ from dataops_dagster.tinybird.sharing import not_vendored
 from dataops_dagster.tinybird.site import Order, identified, make_tb, opened
 from dataops_dagster.tinybird.trouble import trouble
 
-_SKIPPED = "All tests skipped"
-"""What Forward says of a file when it gets no answer about its pipe; that pipe is there, as we looked."""
-
 _PASSED = re.compile(r"\s*(?:✓ (?![0-9]+/[0-9]+ passed).+ passed|Total Pass\b.*: )")
 _UNPROVEN = "nothing is proven either way: run it again"
 
@@ -56,8 +53,7 @@ def outcome(done: Ended, *, files: int) -> str | Refusal:
 
     The exit code alone is no proof: it is 0, too, when the server failed tb, which then skips tests.
     """
-    skipped = next((line for line in done.lines if _SKIPPED in line), "")
-    if told := trouble(done.lines) or skipped:
+    if told := trouble(done.lines):
         raise ToolError("tb test run", done.code, told, retryable=True, hint=_UNPROVEN)
     if not done.passed:
         return Refusal(f"tests failed: {done.told}", "see the lines above")
