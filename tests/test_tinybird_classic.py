@@ -126,7 +126,7 @@ def drifted(site: Site) -> str:
         Operation(o.verb.value, o.kind.value, o.name, detail=o.detail)
         for o in planned.plan.operations
     ]
-    return standing.drift(COMMIT, operations)
+    return standing.drift(COMMIT, operations, site.dialect)
 
 
 def test_what_somebody_changed_there_is_drift_and_formatting_is_none(site: Site):

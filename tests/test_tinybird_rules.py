@@ -12,11 +12,12 @@ from dataops_dagster.cli.session import Session
 from dataops_dagster.errors import ConfigError, ToolError
 from dataops_dagster.gate.decisions import approved_deployments
 from dataops_dagster.model import Decision, DecisionKind
+from dataops_dagster.model import Operation as Done
 from dataops_dagster.settings_gate import Approvals
-from dataops_dagster.settings_tinybird import Tinybird
-from dataops_dagster.tinybird import guard, plan, resources, testing
+from dataops_dagster.settings_tinybird import Dialect, Tinybird
+from dataops_dagster.tinybird import guard, plan, resources, standing, testing
 from dataops_dagster.tinybird.command import Ended
-from dataops_dagster.tinybird.definitions import Difference
+from dataops_dagster.tinybird.definitions import UNKNOWN, Difference
 from dataops_dagster.tinybird.journal import Entry, Journal
 from dataops_dagster.tinybird.model import (
     DeploymentPlan,
@@ -93,6 +94,21 @@ def test_classic_deletes_only_what_we_brought():
 )
 def test_fixtures_are_appended_to_all_or_none(rows, count):
     assert len(plan.seeds([("a", "fixtures/a.csv"), ("b", "fixtures/b.csv")], rows)) == count
+
+
+@pytest.mark.parametrize("dialect", list(Dialect))
+def test_drift_is_what_deploying_again_would_do(dialect):
+    operations = [
+        Done("change", "pipe", "a", detail="SQL of b"),
+        Done("change", "datasource", "c", is_destructive=True, detail=UNKNOWN),
+        Done("delete", "endpoint", "d", is_destructive=True),
+        Done("seed", "datasource", "c"),
+    ]
+    told = standing.drift("c0ffee" * 7, operations, dialect)
+    assert "drifted from c0ffeec0ffee; deploying it again would change pipe a (SQL of b), " in told
+    assert told.endswith("delete endpoint d")
+    assert (UNKNOWN in told) is (dialect is Dialect.FORWARD)  # whose server said that it changed
+    assert standing.drift("c", operations[3:], dialect) == ""
 
 
 # --- guards -----------------------------------------------------------------------------------

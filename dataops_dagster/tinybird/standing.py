@@ -56,16 +56,17 @@ def _told(left: Entry) -> str:
     return f"the deployment of {left.begun[:12]} broke off half-way"
 
 
-def drift(commit: str, operations: Sequence[Operation]) -> str:
+def drift(commit: str, operations: Sequence[Operation], dialect: Dialect) -> str:
     """Say what deploying the deployed commit again would do: nothing, where nobody changed it.
 
-    What cannot be compared has not drifted.
+    What cannot be compared has not drifted, unless the server says so, as Forward's does.
     """
+    quiet = UNKNOWN if dialect is Dialect.CLASSIC else None
     tells = {Verb.CREATE.value, Verb.CHANGE.value, Verb.DELETE.value}
     named = [
         f"{o.verb} {o.kind} {o.name}" + (f" ({o.detail})" if o.detail else "")
         for o in operations
-        if o.verb in tells and o.detail != UNKNOWN
+        if o.verb in tells and o.detail != quiet
     ]
     if not named:
         return ""
