@@ -190,7 +190,7 @@ def run_ci(walk: Walk) -> None:
     assert told.count(" ok ") == 2, told
     told = walk.type("tinybird ci staging prod --of dev --branch").output
     assert re.search(r"staging\W+branch\W+ok\W+in a branch: .*1 file\(s\) of tests passed", told)
-    assert re.search(r"prod\W+check\W+ok", told)
+    assert re.search(r"prod\W+check\W+ok\W+create 8; no branch, as it is production", told)
     walk.push({"datasources/rides.datasource": "NO\n"})
     walk.type("tinybird ci staging prod --of dev", code=1)
     walk.type("tinybird ci staging prod --of dev --branch", code=1)
