@@ -20,6 +20,9 @@ from dataops_dagster.errors import ConfigError, ToolError
 from dataops_dagster.settings import Project, Workspace
 from dataops_dagster.text import inert
 
+OLDEST, RENEWED = (2, 39), (2, 50, 2)
+"""The first git that we support, and the first with all the security updates that we know of."""
+
 LOCAL_SECONDS = 120.0
 NETWORK_SECONDS = 300.0
 """Deadlines of one git command, without and with a server at the other end."""
@@ -270,10 +273,27 @@ def version() -> str:
     return HardenedGit().command("--version").stdout.decode().strip()
 
 
-def version_number() -> tuple[int, ...]:
-    """Return git's version as numbers, such as (2, 39, 5)."""
-    found = re.search(r"\d+(\.\d+)+", version())
+def version_number(said: str = "") -> tuple[int, ...]:
+    """Return git's version, or the one that `git --version` said, as numbers, such as (2, 39, 5)."""
+    found = re.search(r"\d+(\.\d+)+", said or version())
     return tuple(map(int, found[0].split("."))) if found else ()
+
+
+def unsupported(said: str) -> ConfigError | None:
+    """Return what is wrong with the git that said so of itself: it is older than we support."""
+    if version_number(said) >= OLDEST:
+        return None
+    oldest = ".".join(map(str, OLDEST))
+    hint = f"install git {oldest} or newer, with its vendor's security updates"
+    return ConfigError.at("git", f"{said} is too old", hint)
+
+
+def advice(said: str) -> str:
+    """Return what a person should see to with the git that said so of itself, if anything."""
+    if version_number(said) >= RENEWED:
+        return ""
+    renewed = ".".join(map(str, RENEWED))
+    return f"{said}: see that its vendor's security updates are in; git itself has them since {renewed}"
 
 
 def branch_ref(branch: str) -> str:

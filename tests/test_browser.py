@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dataops_dagster.demo import daemon, meltano
+from dataops_dagster.demo import daemon
 from dataops_dagster.demo.world import World
 from tests.repositories import git
 from tests.telling import demo, processes_of, unused_port, wait_for
@@ -46,10 +46,10 @@ def answers(url: str) -> bool:
 
 
 @pytest.fixture(scope="module")
-def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
+def ui(meltano_command: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
     home, port = tmp_path_factory.mktemp("browser") / "demo", unused_port()
     shown = Ui(World(home), f"http://127.0.0.1:{port}")
-    process = demo(home, meltano.command(print), "--open", "--port", str(port))
+    process = demo(home, meltano_command, "--open", "--port", str(port))
     try:
         wait_for("Dagster's UI", lambda: answers(shown.url) or process.poll() is not None)
         assert process.poll() is None, process.communicate()[0]
