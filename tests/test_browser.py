@@ -124,8 +124,17 @@ def test_a_promotion_from_the_launchpad_goes_through(ui: Ui, page: Page):
     (override,) = (b.text for b in blocks("yaml", "ops:\n") if "override_gate: true" in b.text)
     page.goto(PROD)
     page.get_by_role("button", name="Materialize").wait_for()
-    page.get_by_role("button").filter(has=page.get_by_label("arrow_drop_down")).first.click()
-    page.get_by_role("menuitem", name="Open launchpad").click()
+    launchpad = page.get_by_role("menuitem", name="Open launchpad")
+
+    def is_open() -> bool:
+        """Open the menu: while the page still loads, it is drawn anew, and shut."""
+        page.keyboard.press("Escape")
+        page.get_by_role("button").filter(has=page.get_by_label("arrow_drop_down")).first.click()
+        page.wait_for_timeout(1_000)
+        return launchpad.is_visible()
+
+    wait_for("the menu of the button", is_open)
+    launchpad.click()
     page.locator(".CodeMirror").click()
     page.keyboard.press("Control+A")
     page.keyboard.insert_text(override)
