@@ -63,12 +63,21 @@ class Failing:
 
 @dataclass(frozen=True)
 class Operation:
-    """One thing that a deployment does to one resource of a platform: a verb, a kind, a name."""
+    """One thing that a deployment does to one resource of a platform: a verb, a kind, a name.
+
+    `detail` says in words what changes, where anybody knows.
+    """
 
     verb: str
     kind: str
     name: str
     is_destructive: bool = False
+    detail: str = ""
+
+    @property
+    def note(self) -> str:
+        """What people should know of it, in words."""
+        return ": ".join(filter(None, ("destructive" if self.is_destructive else "", self.detail)))
 
 
 @dataclass(frozen=True)

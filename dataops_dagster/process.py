@@ -84,6 +84,7 @@ def run(
     secrets: Iterable[str] = (),
     gently: signal.Signals = signal.SIGTERM,
     keep_open: Sequence[int] = (),
+    umask: int = -1,
 ) -> Completed:
     """Run a program to its end, or to `deadline` seconds, and end all of its process group.
 
@@ -92,7 +93,8 @@ def run(
     become one stream whose inert, redacted lines are handed over as they come, and the program also
     ends when we are killed; until then the descriptors `keep_open` stay open, though not to itself.
     Without `on_line` both are captured apart. `gently` is the signal that asks the group to end
-    before SIGKILL does. Raises `ToolError` when the program cannot be started.
+    before SIGKILL does. `umask` says what its files are withheld from, -1 that ours holds. Raises
+    `ToolError` when the program cannot be started.
     """
     with contextlib.ExitStack() as stack:
         guarded, lifeline = list(command), tuple[int, ...]()
@@ -117,6 +119,7 @@ def run(
                 stderr=subprocess.STDOUT if on_line else subprocess.PIPE,
                 start_new_session=True,
                 pass_fds=lifeline,
+                umask=umask,
             )
         except OSError as error:
             # The folder may be what is missing; the error names it then.

@@ -148,7 +148,9 @@ def _run(
         return f"could not find out: {result.detail}"
     for event in stream_events(result, task):
         context.op_execution_context.log_event(event)
-    digest = what_ran(workspace.run, tree=task.tree, environment=workspace.environment)
+    digest = what_ran(
+        workspace.run, tree=task.tree, environment=workspace.environment, at=workspace.run_at
+    )
     return dg.AssetCheckResult(
         passed=result.passed,
         asset_key=naming.asset_key(project.name, workspace.name),
