@@ -6,6 +6,7 @@ import json
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
+import dagster as dg
 import jsonschema
 import pytest
 import yaml
@@ -238,6 +239,11 @@ def test_an_alias_bomb_is_told_quickly(tmp_path):
             "never write the secret itself",
         ),
         ("gate: {enviroment: x}", "gate.enviroment", "is an unknown key", "environment?"),
+        ("owners: [ada]", "owners.0", "neither an e-mail address nor team:NAME", "schema"),
+        ("owners: ada@example.com", "owners", "should be a list", "write [first, second]"),
+        ("tags: {a b: c}", "tags", "keys and values have letters, digits", "schema"),
+        ("tags: {dagster/run_key: x}", "tags", "which is Dagster's own", "schema"),
+        ("tags: {tier: 1}", "tags.tier", "should be text", "quote it"),
     ],
 )
 def test_a_mistake_in_a_key_is_told_with_its_place_and_a_hint(tmp_path, line, keys, problem, hint):
@@ -245,6 +251,44 @@ def test_a_mistake_in_a_key_is_told_with_its_place_and_a_hint(tmp_path, line, ke
     assert found.where == place(tmp_path, 6, f"workspaces.dev.{keys}")
     assert problem in found.problem
     assert hint in found.hint
+
+
+OWNERS = [
+    "ada@example.com",
+    "team:ops",
+    "team: ",
+    "team:",
+    "ada",
+    "+a@b.ch",
+    "a@b.technology",
+    "@b.ch",
+]
+TAGS = ["tier", "acme/tier", "a/b/c", "", "x" * 63, "x" * 64, "a b", "é", "-", "acme/"]
+
+
+@pytest.mark.parametrize("owner", OWNERS)
+def test_owners_are_those_that_dagster_takes(tmp_path, owner):
+    assert is_loadable(tmp_path, f"owners: [{json.dumps(owner)}]") == is_spec(owners=[owner])
+
+
+@pytest.mark.parametrize("text", TAGS)
+def test_tags_are_those_that_dagster_takes(tmp_path, text):
+    assert is_loadable(tmp_path, f"tags: {json.dumps({text: ''})}") == is_spec(tags={text: ""})
+    assert is_loadable(tmp_path, f"tags: {json.dumps({'a': text})}") == is_spec(tags={"a": text})
+
+
+def is_loadable(tmp_path: Path, line: str) -> bool:
+    try:
+        return bool(config.load(file(tmp_path, dev(line))))
+    except ConfigError:
+        return False
+
+
+def is_spec(**attributes) -> bool:
+    try:
+        return bool(dg.AssetSpec("key", **attributes))
+    except dg.DagsterInvalidDefinitionError:
+        return False
 
 
 @pytest.mark.parametrize("key", ["project", "workspaces"])

@@ -459,6 +459,17 @@ def test_loading_touches_no_repository(tmp_path):
     assert list((tmp_path / "cache").iterdir()) == []
 
 
+def test_every_asset_of_a_workspace_has_its_owners_and_tags(tmp_path):
+    owned = "    owners: [team:oncall]\n    tags: {tier: gold}\n"
+    text = f"{SHOP}{owned}owners: [team:data]\ntags: {{tier: iron, domain: sales}}\n"
+    graph = DagsterShop(make_shop(tmp_path, text), None).defs.resolve_asset_graph()
+    for key in graph.get_all_asset_keys():
+        is_prod = key.path[1] == "prod"
+        assert graph.get(key).owners == ["team:oncall" if is_prod else "team:data"]
+        tags = {"tier": "gold" if is_prod else "iron", "domain": "sales"}
+        assert tags.items() <= graph.get(key).tags.items()
+
+
 def test_sensors_are_off_unless_the_configuration_switches_them_on(tmp_path):
     from dataops_dagster import build_dataops_definitions
 

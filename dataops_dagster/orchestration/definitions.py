@@ -94,18 +94,26 @@ def definitions_of(
         jobs += [decide_job(project), rollback_job(project)]
     assets: list[Any] = [source_assets(project), *targets, *deployments]
     assets += [*decision_specs(project), *stream_specs(project)]
-    workspaces = project.workspaces
     is_at_tinybird = bool(trial_workspaces(project))
     trials = [trial_job(project)] if is_at_tinybird else []
     reapers = [branches_sensor(project)] if is_at_tinybird else []
     return dg.Definitions(
-        assets=dg.map_asset_specs(lambda spec: spec_of(spec, workspaces[spec.key.path[1]]), assets),
+        assets=dg.map_asset_specs(lambda spec: _shown(project, spec, spec_of), assets),
         asset_checks=[*checks, *gate_checks(project, book_of), *lint_checks(project)],
         jobs=[*jobs, *trials],
         sensors=[heads_sensor(project), gates_sensor(project, jobs, book_of), *reapers],
         schedules=schedules(project, book_of),
         resources={IO_MANAGER_KEY: _IO_MANAGER},
     )
+
+
+def _shown(project: Project, spec: dg.AssetSpec, spec_of: SpecOf) -> dg.AssetSpec:
+    """Return an asset as the configuration says, and then as the user's code says."""
+    workspace = project.workspaces[spec.key.path[1]]
+    owners, tags = project.owners_of(workspace), project.tags_of(workspace)
+    if owners or tags:
+        spec = spec.merge_attributes(owners=owners, tags=tags)
+    return spec_of(spec, workspace)
 
 
 def _job(
