@@ -138,4 +138,6 @@ def _longest(project: Project, verb: Literal["run", "deploy"]) -> timedelta:
 @dg.definitions
 def defs() -> dg.Definitions:
     """Load the projects that DATAOPS_CONFIG names (default: dataops.yaml, in this folder)."""
-    return build_dataops_definitions(*config.default_paths())
+    made = build_dataops_definitions(*config.default_paths())
+    # Here stands nobody else's asset. Of definitions that are merged, the user names the executor.
+    return dg.Definitions.merge(made, dg.Definitions(executor=dg.in_process_executor))
