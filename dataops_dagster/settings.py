@@ -202,6 +202,16 @@ class Project(Settings):
         """Workspaces that have none."""
         return tuple(w for w in self.workspaces.values() if not w.upstream)
 
+    @property
+    def produced(self) -> dict[str, Workspace]:
+        """Keys of the assets that workspaces' steps produce, and whose they are."""
+        return {
+            key: workspace
+            for workspace in self.workspaces.values()
+            for step in (workspace.run, workspace.deploy)
+            for key in (step.produces if step else ())
+        }
+
     def upstream_of(self, target: Workspace) -> Workspace:
         """Return the workspace that `target`'s changes come from."""
         return self.upstreams_of(target)[0]

@@ -97,6 +97,10 @@ def _tags(value: dict[str, str]) -> dict[str, str]:
 Owner = Annotated[str, AfterValidator(_owner), Field(examples=["team:platform", "ada@example.com"])]
 Tags = Annotated[dict[str, str], AfterValidator(_tags), Field(examples=[{"tier": "gold"}])]
 
+_ASSET_KEY = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*$"
+
+AssetKey = Annotated[str, Field(pattern=_ASSET_KEY, max_length=200, examples=["warehouse/orders"])]
+
 
 class Settings(BaseModel):
     """Base of everything configured: strict, frozen, no unknown keys."""

@@ -243,6 +243,18 @@ def test_an_alias_bomb_is_told_quickly(tmp_path):
         ("owners: ada@example.com", "owners", "should be a list", "write [first, second]"),
         ("tags: {a b: c}", "tags", "keys and values have letters, digits", "schema"),
         ("tags: {dagster/run_key: x}", "tags", "which is Dagster's own", "schema"),
+        (
+            "run: {platform: command, command: [x], produces: [a//b]}",
+            "run.produces.0",
+            "characters that are not allowed",
+            "with / between its parts",
+        ),
+        (
+            "run: {platform: command, command: [x], produces: [shop/dev]}",
+            "run.produces",
+            "shop/dev is below shop/",
+            "another key",
+        ),
         ("tags: {tier: 1}", "tags.tier", "should be text", "quote it"),
     ],
 )
@@ -937,6 +949,20 @@ def test_a_mistake_is_not_told_twice_because_of_another(tmp_path):
 
 
 # --- several files ----------------------------------------------------------------------------
+
+
+def test_an_asset_is_produced_by_one_workspace_of_one_project(tmp_path):
+    run = "{platform: command, command: [x], produces: [orders]}"
+    problem = only(
+        tmp_path, pair(f"deploy: {run}").replace("[sh, run.sh]}", "[x], produces: [orders]}")
+    )
+    assert problem.problem == "orders is what workspace dev produces"
+    assert problem.where == place(tmp_path, 11, "workspaces.prod.deploy.produces")
+    one = file(tmp_path, dev(f"run: {run}"), "one.yaml")
+    text = dev(f"run: {run}", repository="https://example.com/other.git")
+    two = file(tmp_path, text.replace("project: shop", "project: other"), "two.yaml")
+    with pytest.raises(ConfigError, match="orders is what project shop produces already"):
+        config.load_all([one, two])
 
 
 def test_a_workspace_belongs_to_one_project(tmp_path):

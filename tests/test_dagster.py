@@ -484,6 +484,29 @@ def test_every_asset_of_a_workspace_has_its_owners_and_tags(tmp_path):
         assert tags.items() <= graph.get(key).tags.items()
 
 
+def test_what_a_step_produces_is_materialized_when_it_has_succeeded(tmp_path):
+    text = SHOP.replace("[sh, run.sh]", "[sh, run.sh], produces: [staging/orders]")
+    text = text.replace("[sh, deploy.sh]", "[sh, deploy.sh], produces: [served]")
+    shop = make_shop(tmp_path, text + "    owners: [team:oncall]\n")
+    shop.dev.commit({"run.sh": "test ! -e broken\n", "deploy.sh": ""})
+    shop.staging.commit({"README.md": ""})
+    with dg.DagsterInstance.ephemeral() as instance:
+        dagster_shop = DagsterShop(shop, instance)
+        node = dagster_shop.defs.resolve_asset_graph().get(dg.AssetKey("served"))
+        assert (node.parent_keys, node.owners) == (
+            {naming.asset_key("shop", "prod")},
+            ["team:oncall"],
+        )
+        dagster_shop.settle()
+        run, head = dagster_shop.latest("staging", "orders"), shop.staging.head
+        assert run.metadata["dataops/commit"].text == head
+        assert dagster_shop.latest("served").metadata["dataops/commit"].text == shop.prod.head
+        shop.dev.commit({"broken": ""})
+        dagster_shop.settle()
+        assert shop.staging.head != head
+        assert dagster_shop.latest("staging", "orders").metadata["dataops/commit"].text == head
+
+
 def test_what_is_known_of_a_target_hangs_on_it_in_the_graph(tmp_path):
     graph = DagsterShop(make_shop(tmp_path), None).defs.resolve_asset_graph()
     for key in graph.get_all_asset_keys():

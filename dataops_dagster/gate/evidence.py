@@ -49,7 +49,7 @@ class Choice:
 def what_ran(step: Step, *, tree: str, environment: str) -> str:
     """Return the digest of what a run is: the step's settings, the files, and the environment."""
     # What only says when, how long, or what Dagster shows, changes nothing of what ran.
-    settings = step.model_dump(mode="json", exclude={"when", "deadline", "streams"})
+    settings = step.model_dump(mode="json", exclude={"when", "deadline", "streams", "produces"})
     text = json.dumps([settings, tree, environment], sort_keys=True, separators=(",", ":"))
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 

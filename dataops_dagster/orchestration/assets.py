@@ -23,8 +23,8 @@ from dataops_dagster.orchestration.ops import (
     plan_op,
     publish_op,
 )
+from dataops_dagster.orchestration.products import made
 from dataops_dagster.orchestration.records import BookOf
-from dataops_dagster.orchestration.streams import stream_events
 from dataops_dagster.platforms import Purpose
 from dataops_dagster.platforms.tinybird import where_of
 from dataops_dagster.settings import Project, Workspace
@@ -198,7 +198,7 @@ def _deploy(
         purpose=Purpose.DEPLOY,
         approved=records.approved_deployments(context.instance, project.name, workspace),
     )
-    for event in stream_events(result, task):
+    for event in made(workspace.deploy, result, task):
         context.log_event(event)
     told |= {records.TREE: task.tree, records.RAN: result.ran, records.DETAIL: result.detail}
     told |= metadata.of_result(result)
