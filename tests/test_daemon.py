@@ -177,3 +177,20 @@ def test_ctrl_c_leaves_no_process(seconds: int, meltano_command: str, tmp_path: 
     assert process.returncode == 130, said
     assert "no process is left" in said
     assert processes_of(home) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_demo_in_the_background_of_a_script_ends_by_either_signal(
+    number: signal.Signals, meltano_command: str, tmp_path: Path
+):
+    home = tmp_path / "demo"
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a script's shell does for `&`
+    try:
+        process = demo(home, meltano_command)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    wait_for("the demo's daemon", (home / "daemon.log").exists, 60)
+    process.send_signal(number)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert processes_of(home) == []

@@ -52,7 +52,7 @@ def what_ran(step: Step, *, tree: str, environment: str, at: Sequence[str] = ())
     `at` names the place, for a platform that has one beside its step (see `Workspace.run_at`).
     """
     # What only says when, how long, or what Dagster shows, changes nothing of what ran.
-    settings = step.model_dump(mode="json", exclude={"when", "deadline", "streams"})
+    settings = step.model_dump(mode="json", exclude={"when", "deadline", "streams", "produces"})
     text = json.dumps([settings, tree, environment, *at], sort_keys=True, separators=(",", ":"))
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 

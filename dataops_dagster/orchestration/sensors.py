@@ -11,7 +11,7 @@ from dataops_dagster import clock, rollback
 from dataops_dagster.errors import DataOpsError
 from dataops_dagster.heads import Head, Heads, look_up_all
 from dataops_dagster.model import Considered
-from dataops_dagster.orchestration import metadata, naming, records
+from dataops_dagster.orchestration import metadata, naming, provenance, records
 from dataops_dagster.orchestration.requests import Observer
 from dataops_dagster.settings import Project, Workspace
 from dataops_dagster.store import store_of
@@ -74,7 +74,7 @@ def _moved(
             yield dg.AssetMaterialization(
                 key,
                 description="The head was moved, and no run here recorded it.",
-                tags=tags,
+                tags=tags | _provenance(project, workspace, heads),
                 metadata={
                     records.COMMIT: str(head.commit),
                     records.OUTCOME: f"release {head.release}"
@@ -83,6 +83,11 @@ def _moved(
                     **({} if head.release else _drift(project, workspace, head)),
                 },
             )
+
+
+def _provenance(project: Project, target: Workspace, heads: Heads) -> dict[str, str]:
+    store = store_of(project, seconds=FETCH_SECONDS)
+    return provenance.tags(project, provenance.arrived(project, target, heads, store=store))
 
 
 def _movers(project: Project, target: Workspace) -> set[str]:
