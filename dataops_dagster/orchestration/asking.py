@@ -80,7 +80,8 @@ class Asking:
         """Say that the newest run was refused a moment ago; else nothing."""
         for record in found[:1]:
             run = record.dagster_run
-            if _was_refused(run) and self.now - record.update_timestamp < PAUSE:
+            # Either way: a clock that was put back would make a pause of what it was put back by.
+            if _was_refused(run) and abs(self.now - record.update_timestamp) < PAUSE:
                 return (
                     f"{what} was refused, run {run.run_id}, as another is at work on the same;"
                     " it is asked for again a minute later"
