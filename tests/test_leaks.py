@@ -5,25 +5,39 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import logging
+import os
+import re
 import secrets as random
 import sqlite3
 import subprocess
 import threading
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import quote
 
+import dagster as dg
 import pytest
 
 from dataops_dagster import config, promotion
+from dataops_dagster.demo import meltano as demo_meltano
 from dataops_dagster.errors import ToolError
 from dataops_dagster.git import Access
+from dataops_dagster.meltano_cloud import following
 from dataops_dagster.remotes import Remote, wire
+from dataops_dagster.testing.tinybird import Dialect, StandIn
+from dataops_dagster.tinybird import forward
+from tests import meltano_cloud as standin
+from tests import secret_shop as secret_shops
 from tests.conftest import SHOP, Shop
-from tests.leaks import found, left_in, told_by, watched
+from tests.leaks import Watch, found, left_in, told_by, watched
+from tests.meltano_cloud import CLIENT_ID, CLIENT_SECRET, TOKEN
 from tests.repositories import git
+from tests.secret_shop import SecretShop
+from tests.smart_http import SmartHttpServer
+from tests.tinybird import make_project, tb_command
 
 SECRET = f"a-secret/{random.token_hex(12)}+&\"'=é"
 
@@ -178,3 +192,199 @@ def test_a_hook_that_repeats_the_login_tells_it_to_nobody(shop: Shop, smart_http
     assert isinstance(answer, promotion.Rejected)
     assert "*****" in answer.reason
     assert not found({"it": password}, [("answer", repr(answer).encode())])
+
+
+# --- a whole project ------------------------------------------------------------------------------
+
+WHO_MAY_SEE = {
+    "DEV_GIT": "git",
+    "STAGING_GIT": "git",
+    "PROD_GIT": "git",
+    "TB_STAGING_TOKEN": "tb",
+    "TAP_PASSWORD": "meltano",
+    "SERVICE_KEY": "meltano",
+    "WAREHOUSE_PASSWORD": "deploy.sh",
+}
+"""Whose environment a secret may stand in, of the programs that we start; all others in nobody's."""
+
+
+@pytest.fixture
+def secret_shop(tmp_path, tmp_path_factory, monkeypatch) -> Iterator[SecretShop]:
+    """A project with a secret of every kind, before anything happened."""
+    root, servers = tmp_path / "shop", {}
+    for folder in ("shop", "dagster", "tmp"):
+        (tmp_path / folder).mkdir()
+    values = {name: secret_shops.secret(name) for name in WHO_MAY_SEE if name != "SERVICE_KEY"}
+    values |= {"SERVICE_KEY": secret_shops.key()}
+    with contextlib.ExitStack() as stack:
+        tinybird = stack.enter_context(StandIn())
+        cloud = stack.enter_context(standin.serving())
+        values["TB_STAGING_TOKEN"] = tinybird.create_workspace("staging_acme").token
+        values |= {"CLOUD_ID": CLIENT_ID, "CLOUD_SECRET": CLIENT_SECRET}
+        for name in ("dev", "staging", "prod"):
+            login = ("ada", values[f"{name.upper()}_GIT"])
+            servers[name] = stack.enter_context(serving(root, login))
+        places = {name: server.url for name, server in servers.items()}
+        programs = {"tb": tb_command(Dialect.FORWARD), "meltano": demo_meltano.command(print)}
+        (root / "dataops.yaml").write_text(
+            secret_shops.PROJECT.format(
+                **places, **programs, tinybird=tinybird.url, cloud=cloud.identity_url
+            )
+        )
+        committed = {"committed": f"committed{random.token_hex(16)}"}
+        data = make_project(tmp_path_factory.mktemp("data") / "project", Dialect.FORWARD)
+        secret_shops.make_repositories(root, secret_shops.make_files(committed["committed"], data))
+        cloud.add("My Workspace", f"{places['prod']}/cloud.git", defaultEnvironment="cloud")
+        for name, value in values.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
+        monkeypatch.setenv("DATAOPS_CONFIG", str(root / "dataops.yaml"))
+        monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+        monkeypatch.setattr("tempfile.tempdir", None)
+        monkeypatch.setattr("dataops_dagster.connections._PAUSE_SECONDS", 0.01)
+        monkeypatch.setattr(following, "POLL_SECONDS", 0.01)
+        monkeypatch.setattr(forward, "POLL_SECONDS", 0.05)
+        key = secret_shops.make_signing_key(tmp_path_factory.mktemp("key"), root / "signers")
+        monkeypatch.setenv("KEY_FILE", str(key))
+        del values["CLOUD_ID"]  # says who asks, as a user's name does
+        secrets = {**values, "CLOUD_TOKEN": TOKEN, "SIGNING_KEY": key.read_text()}
+        with dg.DagsterInstance.get() as instance:
+            yield SecretShop(root, servers, tinybird, cloud, secrets, committed, instance)
+
+
+@contextlib.contextmanager
+def serving(root: Path, login: tuple[str, str]) -> Iterator[SmartHttpServer]:
+    server = SmartHttpServer(root, login=login)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def approve(shop: SecretShop) -> None:
+    """Approve what production waits for, by a signature."""
+    (digest,) = set(re.findall(r"sha256:[0-9a-f]{64}", shop.command("plan", "prod", "--json")))
+    shop.command("approve", "prod", "--plan", digest, "--key", os.environ["KEY_FILE"])
+
+
+def look_everywhere(shop: SecretShop) -> None:
+    """Call every command that shows something, for people and for machines."""
+    for words in ("status", "check", "why prod", "plan prod", "log prod", "audit prod", "log staging",
+                  "config show staging", "config diff staging prod", "meltano-cloud status",
+                  "tinybird status"):  # fmt: skip
+        shop.command(*words.split())
+        shop.command(*words.split(), "--json")
+
+
+def all_goes_well(shop: SecretShop) -> str:
+    """Let a change travel to production, and to Meltano Cloud."""
+    said = shop.settle()
+    approve(shop)
+    return said + shop.settle()
+
+
+def all_goes_wrong(shop: SecretShop, monkeypatch) -> None:
+    """Let a deployment fail, roll back; then wrong passwords, refused pushes, servers that are down."""
+    shop.committed["another"] = f"committed{random.token_hex(16)}"
+    text = secret_shops.MELTANO.format(committed=shop.committed["another"])
+    shop.dev.commit({"meltano.yml": text, "undeployable": ""}, "Break it")
+    shop.settle()
+    approve(shop)
+    assert "the deployment of prod" in shop.settle()
+    shop.command("rollback", "prod", "--reason", "it does not deploy")
+    shop.dev.commit({"more.txt": "1\n"}, "More")
+    hook = shop.root / "staging.git" / "hooks" / "pre-receive"
+    login = base64.b64encode(f"ada:{shop.secrets['STAGING_GIT']}".encode()).decode()
+    shop.secrets["HEADER"] = login
+    outside = Path(os.environ["KEY_FILE"]).parent / "say"
+    outside.write_text(f"#!/bin/sh\necho 'Basic {login}'\necho '{login}' >&2\nexit 1\n")
+    hook.write_text(f"#!/bin/sh\nexec sh {outside}\n")
+    hook.chmod(0o755)
+    assert "refused the push" in shop.keep("refused", shop.shop.materialize("staging"))
+    shop.command("promote", "staging")
+    hook.unlink()
+    with monkeypatch.context() as wrong:
+        shop.secrets["WRONG"] = secret_shops.secret("WRONG")
+        wrong.setenv("STAGING_GIT", shop.secrets["WRONG"])
+        assert "credential" in shop.keep("wrong", shop.shop.materialize("staging"))
+        shop.command("promote", "staging")
+        shop.command("status")
+    with monkeypatch.context() as missing:
+        missing.delenv("TAP_PASSWORD")
+        assert "is not set" in shop.keep("missing", shop.shop.run_workspace("staging"))
+    shop.cloud.client_secret = "another"
+    monkeypatch.setattr("dataops_dagster.meltano_cloud.login._got", {})
+    assert "API key" in shop.keep("cloud", deploy(shop, "cloud"))
+    with shop.tinybird.down():
+        shop.keep("tinybird", deploy(shop, "staging"))
+    shop.servers["staging"].shutdown()
+    shop.servers["staging"].server_close()
+    shop.keep("down", shop.shop.materialize("staging"))
+    shop.command("promote", "staging")
+
+
+def deploy(shop: SecretShop, workspace: str) -> dg.ExecuteInProcessResult:
+    """Deploy a workspace once more."""
+    return shop.shop.launch(
+        dg.RunRequest(
+            job_name="deploy_shop",
+            asset_selection=[dg.AssetKey(["shop", workspace, "deployment"])],
+            run_config={"ops": {"deploy__shop": {"config": {"redeploy": True}}}},
+        )
+    )
+
+
+def were_used(shop: SecretShop, said: str) -> None:
+    """See that every secret was used: what nobody had cannot leak."""
+    for name in ("TAP_PASSWORD", "SERVICE_KEY", "WAREHOUSE_PASSWORD"):
+        assert secret_shops.proof(shop.secrets[name]) in said, name
+    for name, server in shop.servers.items():
+        login = base64.b64encode(f"ada:{shop.secrets[f'{name.upper()}_GIT']}".encode()).decode()
+        assert f"Basic {login}" in {given for _, given in server.requests}, name
+    assert {asked.who for asked in shop.tinybird.requests if asked.status < 300} >= {"staging_acme"}
+    bodies = [body for _, _, body in shop.cloud.requests]
+    assert any(CLIENT_SECRET.encode() in body for body in bodies)
+    assert any(given == f"Bearer {TOKEN}" for _, given, _ in shop.cloud.requests)
+    assert "dataops-approvals/" in git(shop.root / "staging.git", "tag", "--list")
+
+
+def check_environments(watch: Watch, secrets: Mapping[str, str]) -> None:
+    """See that each program that we started had the secrets that are meant for it, and no others."""
+    seen = dict.fromkeys(secrets, 0)
+    for words, env in watch.children:
+        for name, secret in secrets.items():
+            if any(secret in value for value in env.values()):
+                program = WHO_MAY_SEE.get(name, "nobody")
+                assert any(Path(word).name == program for word in words), (name, words[:8])
+                assert "DAGSTER_HOME" not in env, words
+                seen[name] += 1
+    for name in ("TB_STAGING_TOKEN", "TAP_PASSWORD", "SERVICE_KEY", "WAREHOUSE_PASSWORD"):
+        assert seen[name], name
+
+
+@pytest.mark.slow
+def test_no_secret_of_a_whole_project_is_told_or_left(
+    secret_shop: SecretShop, tmp_path, monkeypatch, capfd, caplog
+):
+    caplog.set_level(logging.DEBUG)
+    shop = secret_shop
+    with watched(tmp_path, pause=0.05) as watch:
+        said = all_goes_well(shop)
+        assert shop.shop.data_version("shop", "prod", "deployment") is not None, shop.told[-1]
+        assert shop.shop.data_version("shop", "cloud", "deployment") is not None, shop.told[-1]
+        look_everywhere(shop)
+        all_goes_wrong(shop, monkeypatch)
+        look_everywhere(shop)
+    were_used(shop, said)
+    check_environments(watch, shop.secrets)
+    shop.say("output", "".join(capfd.readouterr()))
+    shop.say("logging", caplog.text)
+    words = [("arguments", argument) for argument in watch.arguments]
+    seen = [(str(path), data) for path, data in watch.files.items()]
+    sinks = [*shop.told, *words, *seen, *left_in(tmp_path)]
+    assert len(sinks) > 500
+    assert not found(shop.secrets, sinks)
+    # What stands in the repository is in git, and in what is exported of it for a while.
+    beside = [tmp_path / "dagster", tmp_path / "state"]
+    left = [sink for folder in beside for sink in left_in(folder)]
+    assert not found(shop.committed, [*shop.told, *words, *left])

@@ -1,0 +1,164 @@
+"""Dagster's database is locked for a while: what was done stands, and what was not is done later."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from click.testing import CliRunner, Result
+
+from dataops_dagster import clock, execution, promotion
+from dataops_dagster.cli import main
+from dataops_dagster.orchestration import records
+from tests.conftest import Shop
+from tests.dagster_shop import DagsterShop
+from tests.repositories import git
+
+pytestmark = pytest.mark.slow
+
+HOLD = """
+import sqlite3, sys, time
+bases = [sqlite3.connect(path, timeout=60, isolation_level=None) for path in sys.argv[2:]]
+for base in bases:
+    base.execute("begin exclusive")
+print("held", flush=True)
+time.sleep(float(sys.argv[1]))
+"""
+SHORT, LONG = 1.0, 9.0
+"""Seconds: less and more than what a writer waits for a lock (five)."""
+
+
+@contextlib.contextmanager
+def locked(home: Path, seconds: float) -> Iterator[None]:
+    """Let another process hold the locks of all databases, for so long at the most."""
+    paths = [str(path) for path in home.rglob("*.db")]
+    command = [sys.executable, "-c", HOLD, str(seconds), *paths]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout
+        assert holder.stdout.readline() == "held\n"
+        try:
+            yield
+        finally:
+            holder.wait()
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch) -> Path:
+    folder = tmp_path / "dagster"
+    folder.mkdir()
+    (folder / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    monkeypatch.setenv("DAGSTER_HOME", str(folder))
+    monkeypatch.setenv("DATAOPS_CONFIG", str(tmp_path / "dataops.yaml"))
+    monkeypatch.setenv("COLUMNS", "300")
+    return folder
+
+
+@pytest.fixture
+def dagster_shop(shop: Shop, home: Path) -> Iterator[DagsterShop]:
+    with dg.DagsterInstance.get() as instance:
+        assert instance.root_directory == str(home)
+        yield DagsterShop(shop, instance)
+
+
+ACTS = {
+    "promote staging": (promotion, "publish"),
+    "run staging": (execution, "execute"),
+    "promote prod": (promotion, "publish"),
+    "deploy prod": (execution, "execute"),
+}
+
+
+def after(act: Callable[..., object], then: Callable[[], object]) -> Callable[..., object]:
+    """Return what does something, and then something else, the first time that it is called."""
+    left = [then]
+
+    def both(*given: object, **more: object) -> object:
+        done = act(*given, **more)
+        if left:
+            left.pop()()
+        return done
+
+    return both
+
+
+@pytest.mark.parametrize("seconds", [SHORT, LONG], ids=["for a second", "for longer"])
+@pytest.mark.parametrize("act", ACTS)
+def test_a_database_that_is_locked_when_work_is_done_loses_nothing_and_doubles_nothing(
+    dagster_shop: DagsterShop, home, monkeypatch, *, act, seconds
+):
+    dagster, shop = dagster_shop, dagster_shop.shop
+    with contextlib.ExitStack() as stack, monkeypatch.context() as patched:
+        where, name = ACTS[act]
+        lock = lambda: stack.enter_context(locked(home, seconds))  # noqa: E731
+        done, failed = [], []
+        while requests := dagster.ask():
+            for request in requests:
+                key = " ".join(str(request.run_key).split()[:2])
+                if key == act:
+                    patched.setattr(where, name, after(getattr(where, name), lock))
+                try:
+                    dagster.launch(request)
+                except Exception as error:  # noqa: BLE001  # a worker that dies dies of anything
+                    failed.append(error)
+                done.append(key)
+            stack.close()
+            patched.undo()
+            if failed and seconds == LONG:
+                break
+    assert act in done
+    assert bool(failed) == (seconds == LONG)
+    # The worker is dead, as the machine knows after a while; nobody has to do anything.
+    now = clock.now()
+    monkeypatch.setattr(clock, "now", lambda: now + timedelta(hours=2))
+    for _ in range(5):
+        dagster.tick("heads_shop")
+        dagster.settle()
+    assert shop.prod.tree() == shop.staging.tree() == shop.dev.tree()
+    assert len(shop.prod.tags()) == len(shop.staging.tags()) == 1
+    assert records.deployed(dagster.instance, "shop", "prod") == shop.prod.head
+    for workspace in (shop.staging, shop.prod):
+        subjects = git(workspace.bare, "log", "--first-parent", "--format=%s", "main").splitlines()
+        assert sum(subject.startswith("Promote") for subject in subjects) == 1
+        assert dagster.data_version("shop", workspace.bare.stem) == workspace.head
+
+
+def test_a_look_while_the_database_is_locked_is_healed_by_the_next(dagster_shop, home):
+    with locked(home, LONG):
+        with contextlib.suppress(Exception):
+            dagster_shop.tick("heads_shop")
+        with contextlib.suppress(Exception):
+            dagster_shop.tick("gates_shop")
+    dagster_shop.settle()
+    assert dagster_shop.shop.prod.tree() == dagster_shop.shop.dev.tree()
+
+
+def dataops(*words: str) -> Result:
+    return CliRunner().invoke(main, words)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("hold", "prod", "--reason", "audit"), ("why", "prod"), ("status",), ("promote", "prod")],
+    ids=" ".join,
+)
+def test_a_command_while_the_database_is_locked_says_so_in_words_or_works(
+    dagster_shop, home, words
+):
+    dagster_shop.settle()
+    dagster_shop.shop.dev.commit({"new.yml": "a: 1\n"})
+    with locked(home, LONG):
+        done = dataops(*words)
+    assert isinstance(done.exception, SystemExit | type(None)), done.exception
+    if words[0] == "hold":
+        assert done.exit_code == 3
+        assert "database is locked" in done.output
+        assert "dagster.yaml" in done.output
+        assert dataops(*words).exit_code == 0
+    else:
+        assert done.exit_code == 0, done.output
