@@ -12,10 +12,12 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from dataops_dagster.demo import daemon
 from dataops_dagster.model import NothingToDo
 from tests.conftest import Shop, make_shop
 from tests.racing import crew
 from tests.repositories import Workspace, git
+from tests.telling import processes_of, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -129,3 +131,51 @@ def check_runs(home: Path, outcomes: Counter[str]) -> None:
             if not run.is_success:
                 told = [e.message for e in instance.all_logs(run.run_id)]
                 print(run.run_id, told[-2:])
+
+
+@pytest.mark.xdist_group("daemon")
+def test_two_real_daemons_on_one_instance_promote_each_change_once(tmp_path: Path):
+    automatic = SHOP.replace(
+        "workspaces:", "automation: {enabled: true, interval: 5s}\nworkspaces:"
+    )
+    shop = make_shop(tmp_path, automatic)
+    home = tmp_path / "dagster"
+    home.mkdir()
+    (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        assert not instance.get_runs()
+    shop.dev.commit({"a.txt": "a\n"}, "Initial commit")
+    shop.staging.commit({"b.txt": "b\n"}, "Initial commit")
+    env = {
+        "DAGSTER_HOME": str(home),
+        "DATAOPS_CONFIG": str(tmp_path / "dataops.yaml"),
+        "DATAOPS_CACHE_DIR": str(tmp_path / "cache"),
+        "PYTHONDONTWRITEBYTECODE": "",
+    }
+    head, persons = shop.staging.head, [shop.staging.head]
+    command = (daemon.program("dagster-daemon"), "run", "-m", daemon.DEFINITIONS)
+    with (
+        daemon.running(*command, env=env, log=tmp_path / "one.log"),
+        daemon.running(*command, env=env, log=tmp_path / "two.log"),
+    ):
+        for number in range(3):
+            change = push(shop.dev, "dev.txt", f"change {number}")
+            persons.append(push(shop.staging, "staging.txt", f"hotfix {number}"))
+            has_it = ("merge-base", "--is-ancestor", change, "main")
+            wait_for("the promotion", lambda: is_true(shop.staging.bare, *has_it))  # noqa: B023
+            head = check_round(shop, head, persons)
+    assert processes_of(tmp_path) == []
+    check_round(shop, head, persons)
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        keys = Counter(run.tags.get("dagster/run_key") for run in instance.get_runs())
+    print(keys)
+    assert len(keys) >= 3
+
+
+def is_true(folder: Path, *arguments: str) -> bool:
+    """Say whether git ends with success."""
+    try:
+        git(folder, *arguments)
+    except AssertionError:
+        return False
+    return True
