@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from tests.conftest import NOW, PROJECT_FILES, SHOP, Shop, make_shop
 from tests.dagster_shop import DagsterShop
 from tests.facts import evidence
 from tests.gates import decide, gated, landed, stage
+from tests.telling import wait_for
 
 DAY = timedelta(days=1)
 COMMIT = "c" * 40
@@ -321,6 +323,29 @@ def test_a_dead_worker_is_waited_for_no_longer_than_the_clock_was_wrong(made, wa
     assert "is under way" in dagster.why()
     wall.wrong = DAY + timedelta(hours=1)
     assert len(dagster.ask()) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("by", [timedelta(), DAY], ids=["right", "a day ahead"])
+def test_a_deployment_under_way_is_not_begun_again_on_this_machine(made, wall, tmp_path, by):
+    dagster = made()
+    shop, log, hold = dagster.shop, tmp_path / "log", tmp_path / "hold"
+    begin = f"echo begun >> {log}\nwhile test -e {hold}; do sleep 0.1; done\n"
+    shop.dev.commit({"deploy.sh": begin})
+    settle_until(dagster, "promote prod")
+    (request,) = dagster.ask()
+    hold.touch()
+    with ThreadPoolExecutor(1) as beside:
+        first = beside.submit(dagster.launch, request)
+        wait_for("the deployment", log.exists)
+        wall.wrong = by
+        second = [dagster.launch(again) for again in dagster.ask()] or [dagster.deploy()]
+        hold.unlink()
+        assert first.result().success
+    assert [run.success for run in second] == [False]
+    assert f"is being deployed by Dagster run {first.result().run_id}" in str(second[0].all_events)
+    assert dagster.settle() == []
+    assert log.read_text() == "begun\n"
 
 
 def test_deadlines_and_locks_do_not_look_at_the_clock_on_the_wall(tmp_path, wall):
