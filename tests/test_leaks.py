@@ -267,13 +267,21 @@ def approve(shop: SecretShop) -> None:
     shop.command("approve", "prod", "--plan", digest, "--key", os.environ["KEY_FILE"])
 
 
+LOOKS = (
+    *("status", "check", "why prod", "plan prod", "log prod", "audit prod", "log staging"),
+    *("config show staging", "config diff staging prod"),
+    *("meltano-cloud workspaces", "tinybird status", "tinybird plan staging"),
+)
+
+
 def look_everywhere(shop: SecretShop) -> None:
     """Call every command that shows something, for people and for machines."""
-    for words in ("status", "check", "why prod", "plan prod", "log prod", "audit prod", "log staging",
-                  "config show staging", "config diff staging prod", "meltano-cloud status",
-                  "tinybird status"):  # fmt: skip
+    page = str(shop.root.parent / "page.html")
+    for words in LOOKS:
         shop.command(*words.split())
         shop.command(*words.split(), "--json")
+    shop.command("config", "diff", "staging", "prod", "--html", page)
+    assert "<table" in Path(page).read_text()
 
 
 def all_goes_well(shop: SecretShop) -> str:

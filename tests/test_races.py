@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import re
@@ -84,6 +85,7 @@ def test_two_daemons_and_four_workers_promote_one_target_while_people_push(tmp_p
         assert not instance.get_runs()  # the database is made: two cannot make it at once
     shop.dev.commit({"a.txt": "a\n"}, "Initial commit")
     shop.staging.commit({"b.txt": "b\n"}, "Initial commit")
+    git(shop.staging.bare, "config", "core.logAllRefUpdates", "always")
     seed = random.randrange(10**6)
     chance = random.Random(seed)
     print(f"seed {seed}")  # shown when the test fails
@@ -118,7 +120,16 @@ def test_two_daemons_and_four_workers_promote_one_target_while_people_push(tmp_p
     assert isinstance(shop.promote("staging"), NothingToDo)
     git(shop.staging.bare, "merge-base", "--is-ancestor", shop.dev.head, "main")
     assert outcomes["Promoted"] + outcomes["SUCCESS"] > ROUNDS / 2
+    check_moves(shop.staging.bare)
     check_runs(tmp_path / "dagster", outcomes)
+
+
+def check_moves(bare: Path) -> None:
+    """Check that each single move of the target was one forward."""
+    heads = git(bare, "reflog", "--format=%H", "refs/heads/main").splitlines()
+    assert len(heads) > ROUNDS
+    for new, old in itertools.pairwise(heads):
+        git(bare, "merge-base", "--is-ancestor", old, new)
 
 
 def check_runs(home: Path, outcomes: Counter[str]) -> None:
