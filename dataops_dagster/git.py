@@ -18,6 +18,7 @@ import git as gitpython
 from dataops_dagster import process
 from dataops_dagster.errors import ConfigError, ToolError
 from dataops_dagster.settings import Project, Workspace
+from dataops_dagster.spellings import all_spellings
 from dataops_dagster.text import inert
 
 OLDEST, RENEWED = (2, 39), (2, 50, 2)
@@ -146,6 +147,10 @@ class Access:
         value = os.environ.get(self.password_variable, "") if self.password_variable else ""
         return (value,) if value else ()
 
+    def clean(self, text: str) -> str:
+        """Return what a server said as it may be shown: inert, and without the login that it knows."""
+        return process.clean(text, all_spellings(self.secrets))
+
     def environment(self) -> dict[str, str]:
         """Return what git needs to reach the server; raises `ConfigError` without the secret."""
         if not self.password_variable:
@@ -248,8 +253,8 @@ def error_of(
     text = done.stderr.decode("utf-8", "replace")[-4000:]
     if done.timed_out:
         text = f"no answer within {seconds:.0f} s"
-    secrets = access.secrets if access else ()
-    tail = "\n  ".join(process.clean(line, secrets) for line in text.splitlines())
+    clean = access.clean if access else inert
+    tail = "\n  ".join(map(clean, text.splitlines()))
     hint = ""
     if access and _LOGIN.search(tail):
         hint = f"check {access.where}.credential, or the ssh key and known_hosts of this user"

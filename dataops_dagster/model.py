@@ -108,7 +108,8 @@ class Evidence:
     """The recorded outcome of one run of a workspace at one commit in one environment.
 
     `ran` says in words what was run; `digest` names exactly it (see `what_ran`), and is empty for a
-    job of the user's own.
+    job of the user's own. Of two runs the one that was asked for later has the greater `place`: a
+    clock may be put back between them. It is 0 where nobody knows.
     """
 
     workspace: str
@@ -121,6 +122,7 @@ class Evidence:
     ran: str
     detail: str = ""
     digest: str = ""
+    place: int = 0
 
 
 class DecisionKind(str, Enum):

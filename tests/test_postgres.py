@@ -20,7 +20,7 @@ from dataops_dagster.cli import main
 from dataops_dagster.demo import daemon
 from tests.conftest import PROJECT_FILES, SHOP
 from tests.deployment import EXAMPLES, Deployment, Machine, running
-from tests.repositories import Workspace, make_workspace
+from tests.repositories import Workspace, git, make_workspace
 from tests.smart_http import SmartHttpServer
 from tests.telling import unused_port, wait_for
 
@@ -182,6 +182,10 @@ def test_check_finds_nothing_to_do_on_a_running_instance_with_its_sensors_on(dep
         assert to_do(deployment) == {}
 
 
+SERVED = """
+{ assetNodeOrError(assetKey: {path: ["shop", "prod", "deployment"]}) {
+    ... on AssetNode { dataVersion } } }
+"""
 SLOW = "echo begun; for i in $(seq 100); do sleep 0.1; echo $i; done; test ! -e broken\n"
 
 
@@ -202,6 +206,38 @@ def test_a_database_that_is_away_during_a_run_keeps_no_change_from_production(
     assert ended["status"] in ("SUCCESS", "FAILURE")
     with deployment.automatic("two"):
         wait_for("the promotion", lambda: prod.tree() == staging.tree())
+
+
+@pytest.mark.parametrize("away", [0, 15], ids="away for {} s".format)
+def test_a_database_that_is_away_during_a_promotion_neither_loses_nor_doubles_it(
+    deployment, workspaces, server, database, monkeypatch, *, away
+):
+    staging, prod = workspaces["staging"], workspaces["prod"]
+    workspaces["dev"].commit({"run.sh": "true\n", "moved.txt": str(away)}, "Move on")
+    prove(deployment, "one")
+    before, tags = prod.head, prod.tags()
+    monkeypatch.setattr(server, "seconds", LONG)
+    run = deployment.promote("one", "prod")
+    wait_for("the run", lambda: deployment.status(run)["status"] == "STARTED")
+    database.stop()
+    monkeypatch.undo()
+    # It may land while nobody can record it.
+    time.sleep(away)
+    database.start()
+    (ended,) = deployment.end_of(run)
+    print(ended)
+    assert ended["status"] in ("SUCCESS", "FAILURE")
+    with deployment.automatic("two"):
+        wait_for("the promotion", lambda: prod.tree() == staging.tree())
+        wait_for("the deployment", lambda: deployed(deployment) == prod.head)
+    assert git(prod.bare, "merge-base", "--is-ancestor", before, "main") == ""
+    assert len(prod.tags()) == len(tags) + 1
+
+
+def deployed(deployment: Deployment) -> str:
+    """Return what production serves, as Dagster's page shows it."""
+    told = deployment.ask(SERVED)
+    return told["dataVersion"] if told else ""
 
 
 def test_runs_take_place_on_celerys_workers(database, tmp_path):

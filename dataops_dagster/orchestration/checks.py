@@ -143,7 +143,7 @@ def _run(
         store=store,
         on_line=context.log.info,
     )
-    note_refusal(context.instance, run_id, result)
+    note_refusal(context.instance, run_id, result.refused_by)
     if result.outcome is Outcome.ERRORED:
         return f"could not find out: {result.detail}"
     for event in made(workspace.run, result, task):

@@ -204,7 +204,10 @@ class Remote:
         def plain() -> Report:
             return command.push(git, self.access, updates, seconds=deadline.left)
 
-        return self._asked(ask, plain, deadline)
+        report = self._asked(ask, plain, deadline)
+        # A server, and its hooks, know the login, and may repeat it.
+        refused = {ref: self.access.clean(reason) for ref, reason in report.refused.items()}
+        return Report(refused, tuple(map(self.access.clean, report.said)))
 
     def _offered(self, service: Service, deadline: _Deadline) -> set[str]:
         """Return the refs of a server that moves all or none of them, and says what it did."""
@@ -294,7 +297,7 @@ class Remote:
 
     def _error(self, text: str, *, retryable: bool = False, hint: str = "") -> ToolError:
         where = f"asking the server of {self.access.where} ({self.access.url})"
-        return ToolError(where, None, text, retryable=retryable, hint=hint)
+        return ToolError(where, None, self.access.clean(text), retryable=retryable, hint=hint)
 
 
 def _is_wanted(ref: str, names: Iterable[str]) -> bool:
