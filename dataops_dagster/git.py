@@ -27,6 +27,9 @@ NETWORK_SECONDS = 300.0
 LOOKUP_SECONDS = 15.0
 """Deadline of asking a server for refs: a sensor, which has a minute, asks many servers."""
 
+MEMORY_BYTES = 2 * 1024**3
+"""What a process of git may take: a tree of few objects can stand for more files than fit anywhere."""
+
 BOUNDS = {
     "core.deltaBaseCacheLimit": "32m",
     "core.packedGitLimit": "64m",
@@ -89,6 +92,7 @@ _ABSENT = re.compile(
     r"|is this a git repository|invalid gitfile|bad line length character",
     re.IGNORECASE,
 )
+_OUT_OF_MEMORY = re.compile(r"out of memory|cannot allocate memory|mmap failed", re.IGNORECASE)
 _HINTS = {
     re.compile(r"mismatched (object format|algorithms)|hash algorithm"): (
         "only repositories of object format sha1 are supported; make it anew with"
@@ -101,11 +105,29 @@ _HINTS = {
         "the server sends us elsewhere: write the URL that it sends to as WHERE.repository, if it is"
         " yours"
     ),
+    _OUT_OF_MEMORY: (
+        f"it may take {MEMORY_BYTES // 1024**2} MiB: look for what is without measure in the"
+        " repository, such as folders within folders that never end"
+    ),
     re.compile(r"matches more than one"): (
         "some ref of it is named like another's full name: remove that one"
     ),
 }
 """What git's words mean for the repository that they are about."""
+
+
+class TooMuch(ToolError):  # noqa: N818  # its name is what happened
+    """git said more than anybody takes in."""
+
+    @classmethod
+    def said_by(cls, name: str) -> TooMuch:
+        """Return the error of a git command."""
+        return cls(
+            f"git {name}",
+            None,
+            f"it said more than {process.OUTPUT_LIMIT_BYTES} bytes",
+            hint="look for what is without measure in the repository: files, messages or tags",
+        )
 
 
 Git: TypeAlias = Callable[..., process.Completed]
@@ -192,7 +214,8 @@ class HardenedGit(gitpython.Git):
 
         With `lazy` git knows the server as the remote `PROMISOR` and asks it for objects that a
         partial cache lacks.
-        Raises `ToolError` when it ends with a code that is not allowed, or at its deadline.
+        Raises `ToolError` when it ends with a code that is not allowed, or at its deadline, and
+        `TooMuch` when it said more than we take in: a part of an answer is none.
         """
         deadline = seconds or (NETWORK_SECONDS if access else LOCAL_SECONDS)
         extra = {**(env or {}), **(access.environment() if access else {})}
@@ -203,7 +226,10 @@ class HardenedGit(gitpython.Git):
             stdin=stdin,
             stdout=stdout,
             deadline=deadline,
+            memory=MEMORY_BYTES,
         )
+        if done.is_cut:
+            raise TooMuch.said_by(arguments[0])
         if done.code in tuple(allow) and not done.timed_out:
             return done
         raise error_of(arguments[0], done, access, deadline)
@@ -252,9 +278,9 @@ def error_of(
         hint = f"check {access.where}.credential, or the ssh key and known_hosts of this user"
     elif access and _ABSENT.search(tail):
         hint = f"check {access.where}.repository"
-    elif access:
+    elif access or _OUT_OF_MEMORY.search(tail):
         hint = next((text for said, text in _HINTS.items() if said.search(tail)), "")
-        hint = hint.replace("WHERE", access.where)
+        hint = hint.replace("WHERE", access.where if access else "")
     where = f" for {access.where} ({access.url})" if access else ""
     return ToolError(
         f"git {name}{where}",

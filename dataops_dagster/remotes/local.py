@@ -8,7 +8,7 @@ from typing import IO
 from urllib.parse import unquote, urlsplit
 
 from dataops_dagster import process
-from dataops_dagster.git import BOUNDS, Access, error_of
+from dataops_dagster.git import BOUNDS, MEMORY_BYTES, Access, error_of
 
 
 class LocalService:
@@ -48,6 +48,7 @@ class LocalService:
             stdin=request,
             stdout=answer,
             deadline=seconds,
+            memory=MEMORY_BYTES,
         )
         if done.code or done.timed_out:
             answer.close()
