@@ -11,7 +11,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import IO, Any, TypeVar
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies_environment, proxy_bypass
@@ -31,6 +31,7 @@ REDIRECTS = range(300, 400)
 _PAUSE_SECONDS = 0.5
 _CONNECT_SECONDS = 10.0
 _CONNECTIONS = 16
+_PIECE_BYTES = 65_536
 
 _T = TypeVar("_T")
 
@@ -93,6 +94,13 @@ def send(
         preload_content=False,
         timeout=urllib3.Timeout(connect=min(_CONNECT_SECONDS, seconds), read=seconds),
     )
+
+
+def body_of(response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
+    """Yield the body of an answer, piece by piece."""
+    # Not urllib3's `stream`: it takes in the length of a chunk however many digits that has.
+    while piece := response.read(_PIECE_BYTES, decode_content=False):
+        yield piece
 
 
 def _cause(error: BaseException) -> str:

@@ -116,6 +116,10 @@ _HINTS = {
 """What git's words mean for the repository that they are about."""
 
 
+WITHOUT_MEASURE = "look for what is without measure in the repository: files, messages or tags"
+"""What to do about an answer that is too long."""
+
+
 class TooMuch(ToolError):  # noqa: N818  # its name is what happened
     """git said more than anybody takes in."""
 
@@ -125,8 +129,8 @@ class TooMuch(ToolError):  # noqa: N818  # its name is what happened
         return cls(
             f"git {name}",
             None,
-            f"it said more than {process.OUTPUT_LIMIT_BYTES} bytes",
-            hint="look for what is without measure in the repository: files, messages or tags",
+            "it said more than we take in",
+            hint=WITHOUT_MEASURE,
         )
 
 

@@ -17,7 +17,7 @@ from typing import IO, Protocol, TypeVar
 
 from dataops_dagster import urls
 from dataops_dagster.errors import ToolError
-from dataops_dagster.git import Access, Git, object_id
+from dataops_dagster.git import LOOKUP_SECONDS, Access, Git, object_id
 from dataops_dagster.remotes import command, wire
 from dataops_dagster.remotes.http import HttpService
 from dataops_dagster.remotes.local import LocalService
@@ -31,6 +31,9 @@ _FSCK = "badTimezone=ignore,missingSpaceBeforeDate=ignore,zeroPaddedFilemode=ign
 """What real old histories contain; all else that git's checks name is refused."""
 
 _FSCK_ERROR = re.compile(r"fsck error|badTimezone|missingSpaceBeforeDate|zeroPaddedFilemode")
+_PAUSES = (0.0, 0.5, 2.0)
+"""Seconds before each look for what was pushed."""
+
 _GONE = re.compile(r"not our ref|not valid|no such remote ref")  # between look-up and fetch
 _IN_MEMORY = 1 << 20
 _PACK_HEADER = 12  # "PACK", version, number of objects
@@ -180,7 +183,8 @@ class Remote:
     ) -> Report:
         """Move each ref from the one id to the other, all of them or none.
 
-        `has` are ids whose history the server is known to have: nothing of that is sent.
+        `has` are ids whose history the server is known to have: nothing of that is sent. That it was
+        done is not believed before the server shows it.
         """
         deadline = _Deadline(seconds)
 
@@ -204,7 +208,22 @@ class Remote:
         def plain() -> Report:
             return command.push(git, self.access, updates, seconds=deadline.left)
 
-        return self._asked(ask, plain, deadline)
+        report = self._asked(ask, plain, deadline)
+        if not report.refused:
+            self._prove({ref: new for ref, (_, new) in updates.items()}, deadline)
+        return report
+
+    def _prove(self, moved: Mapping[str, str], deadline: _Deadline) -> None:
+        """Look whether the server has what it says it took; a copy of it may be a moment behind."""
+        # A branch may have gone on meanwhile; a tag of ours is nobody else's.
+        tags = {ref: id_ for ref, id_ in moved.items() if ref.startswith("refs/tags/")}
+        for pause in _PAUSES:
+            time.sleep(min(pause, deadline.left))
+            found = self.refs(tags or moved, min(LOOKUP_SECONDS, deadline.left))
+            if (tags or moved).items() <= found.items():
+                return
+        said = f"it said that it moved {', '.join(moved)}, and does not show that"
+        raise self._error(said, retryable=True, hint="look at the repository, and try again")
 
     def _offered(self, service: Service, deadline: _Deadline) -> set[str]:
         """Return the refs of a server that moves all or none of them, and says what it did."""
