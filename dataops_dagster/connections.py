@@ -19,6 +19,7 @@ from urllib.request import getproxies_environment, proxy_bypass
 import urllib3
 
 from dataops_dagster.errors import ToolError
+from dataops_dagster.folders import REFUSALS
 from dataops_dagster.text import one_line
 
 ATTEMPTS = 3
@@ -60,6 +61,8 @@ def persist(
                 return answer
             error = failure(late)
         except (urllib3.exceptions.HTTPError, OSError) as found:
+            if isinstance(found, OSError) and found.errno in REFUSALS:
+                raise  # it was no connection's
             is_late = watch.cut or isinstance(found, urllib3.exceptions.TimeoutError)
             error = failure(late if is_late else _cause(found))
         except ToolError as found:

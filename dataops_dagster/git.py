@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ import git as gitpython
 
 from dataops_dagster import process
 from dataops_dagster.errors import ConfigError, ToolError
+from dataops_dagster.folders import NO_ROOM
 from dataops_dagster.settings import Project, Workspace
 from dataops_dagster.text import inert
 
@@ -85,6 +87,12 @@ _RETRYABLE = re.compile(
 _LOGIN = re.compile(
     r"authentication failed|could not read (username|password)|permission denied"
     r"|terminal prompts disabled|error: 40[13]",
+    re.IGNORECASE,
+)
+_NO_ROOM = re.compile(
+    r"no space left|diskspace|quota exceeded|read-only file system|file too large"
+    r"|(failed to|could not|couldn't|unable to) write|unable to create temporary"
+    r"|insufficient permission",
     re.IGNORECASE,
 )
 _ABSENT = re.compile(
@@ -277,8 +285,10 @@ def error_of(
         text = f"no answer within {seconds:.0f} s"
     secrets = access.secrets if access else ()
     tail = "\n  ".join(process.clean(line, secrets) for line in text.splitlines())
-    hint = ""
-    if access and _LOGIN.search(tail):
+    hint, retryable = "", done.timed_out
+    if _NO_ROOM.search(tail) or done.code == -signal.SIGXFSZ:
+        hint, retryable = NO_ROOM, True
+    elif access and _LOGIN.search(tail):
         hint = f"check {access.where}.credential, or the ssh key and known_hosts of this user"
     elif access and _ABSENT.search(tail):
         hint = f"check {access.where}.repository"
@@ -290,7 +300,7 @@ def error_of(
         f"git {name}{where}",
         done.code,
         tail,
-        retryable=done.timed_out or (not hint and bool(_RETRYABLE.search(tail))),
+        retryable=retryable or (not hint and bool(_RETRYABLE.search(tail))),
         hint=hint,
     )
 

@@ -17,6 +17,7 @@ from typing import IO, Protocol, TypeVar
 
 from dataops_dagster import urls
 from dataops_dagster.errors import ToolError
+from dataops_dagster.folders import usable
 from dataops_dagster.git import LOOKUP_SECONDS, Access, Git, object_id
 from dataops_dagster.remotes import command, wire
 from dataops_dagster.remotes.http import HttpService
@@ -272,7 +273,8 @@ class Remote:
         if service is None:
             return plain()
         try:
-            return fast(service)
+            with usable(self._scratch or "a file for a moment"):
+                return fast(service)
         except wire.Shallow:
             raise self._error(
                 "the repository is shallow: it lacks a part of its history",
