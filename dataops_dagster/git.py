@@ -106,6 +106,9 @@ _HINTS = {
         "only repositories of object format sha1 are supported; make it anew with"
         " `git init --object-format=sha1`"
     ),
+    re.compile(r"possible repository corruption on the remote side"): (
+        "WHERE.repository is broken: `git fsck` in it says where"
+    ),
     re.compile(r"did not send all necessary objects"): (
         "WHERE.repository may be shallow: run `git fetch --unshallow` in it"
     ),

@@ -5,9 +5,7 @@ Written by plumbing and by hand: git itself refuses to make most of it.
 
 from __future__ import annotations
 
-import hashlib
 import os
-import shutil
 import subprocess
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -88,7 +86,11 @@ class Site:
         self.commit(self.tree(order), message)
 
     def commit(
-        self, tree: bytes, message: bytes = b"Change", *, author: bytes = b"Mallory <m@evil.example>"
+        self,
+        tree: bytes,
+        message: bytes = b"Change",
+        *,
+        author: bytes = b"Mallory <m@evil.example>",
     ) -> None:
         """Put a commit on top of the branch."""
         parent = self.workspace.head.encode()
@@ -180,7 +182,7 @@ def _entry(name: bytes) -> Plant:
 
 
 for _name in ENTRIES:
-    payload(f"an entry {ascii(_name.decode())}")(_entry(_name))
+    payload(f"an entry {_name.decode()!a}")(_entry(_name))
 
 
 @payload("a link and a folder of one name")
@@ -194,7 +196,14 @@ def plant_link_and_folder(site: Site) -> None:
 @payload("links to what is outside")
 def plant_links(site: Site) -> None:
     outside = site.write("blob", str(site.outside).encode())
-    names = (b"meltano.yml", b".gitattributes", b".gitignore", b".mailmap", b"pipeline.yml", b".env")
+    names = (
+        b"meltano.yml",
+        b".gitattributes",
+        b".gitignore",
+        b".mailmap",
+        b"pipeline.yml",
+        b".env",
+    )
     site.add(*((LINK, name, outside) for name in names))
 
 
@@ -394,8 +403,7 @@ YAML = {
 
 def _yaml(text: str) -> Plant:
     def plant(site: Site) -> None:
-        for key, path in (("{canary}", site.canary), ("{outside}", site.outside)):
-            filled = (filled if key != "{canary}" else text).replace(key, str(path))
+        filled = text.replace("{canary}", str(site.canary)).replace("{outside}", str(site.outside))
         filled = filled.replace("{{", "{").replace("}}", "}")
         site.files({"meltano.yml": filled, "orchestrate/x.yml": filled, "pipeline.yml": filled})
 
@@ -415,8 +423,11 @@ def plant_texts(site: Site) -> None:
     author = bad.replace(b"<", b"(").replace(b">", b")") + b" <m\x1b[0m@evil.example>"
     names = {f"{ESCAPES.replace('/', '-')}{end}": "x: 1\n" for end in ("", ".yml")}
     site.files({**names, "\udcff\udcfe": "no UTF-8\n", "-rf": "x\n", "--help.yml": "x: 1\n"})
-    site.commit(site.read("tree", "main^{tree}") and git(site.bare, "rev-parse", "main^{tree}").encode(),
-                bad + b"\n\n" + bad + b"\nSigned-off-by: " + bad + b"\n", author=author)
+    site.commit(
+        git(site.bare, "rev-parse", "main^{tree}").encode(),
+        bad + b"\n\n" + bad + b"\nSigned-off-by: " + bad + b"\n",
+        author=author,
+    )
     site.files({"run.sh": f"printf '%b' {_octal(bad)!r}\necho done\n"})
 
 
@@ -543,12 +554,15 @@ def plant_message(site: Site) -> None:
 def plant_many_refs(site: Site) -> None:
     head, folder = site.workspace.head, f"dataops/shop/{site.bare.stem}"
     tag = site.write(
-        "tag", f"object {head}\ntype commit\ntag x\ntagger M <m@evil.example> 1 +0000\n\nx\n".encode()
+        "tag",
+        f"object {head}\ntype commit\ntag x\ntagger M <m@evil.example> 1 +0000\n\nx\n".encode(),
     ).decode()
     lines = [f"{head} refs/heads/b{i:06d}" for i in range(25_000)]
     lines += [f"{tag} refs/tags/{folder}/{i:06d}\n^{head}" for i in range(25_000)]
     packed = site.bare / "packed-refs"
-    before = packed.read_text() if packed.exists() else "# pack-refs with: peeled fully-peeled sorted\n"
+    before = (
+        packed.read_text() if packed.exists() else "# pack-refs with: peeled fully-peeled sorted\n"
+    )
     rest = [line for line in before.splitlines() if not line.startswith("#")]
     merged = sorted([*rest, *lines], key=lambda line: line.partition(" ")[2])
     packed.write_text("# pack-refs with: peeled fully-peeled sorted\n" + "\n".join(merged) + "\n")
@@ -569,17 +583,3 @@ def plant_much_yaml(site: Site) -> None:
 def _import(site: Site, stream: bytes) -> None:
     command = ["git", "fast-import", "--quiet", "--force"]
     subprocess.run(command, cwd=site.bare, env=ENVIRONMENT, input=stream, check=True)
-
-
-def digest(folder: Path) -> str:
-    """Return a hash of all files below a folder, to see whether one changed."""
-    made = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and not path.is_symlink():
-            made.update(str(path).encode() + path.read_bytes())
-    return made.hexdigest()
-
-
-def copied(template: Path, root: Path) -> None:
-    """Copy a shop that was made elsewhere."""
-    shutil.copytree(template, root, dirs_exist_ok=True, symlinks=True)

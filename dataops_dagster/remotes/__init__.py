@@ -35,6 +35,8 @@ _FSCK_ERROR = re.compile(r"fsck error|badTimezone|missingSpaceBeforeDate|zeroPad
 _PAUSES = (0.0, 0.5, 2.0)
 """Seconds before each look for what was pushed."""
 
+_MEND = "it is dangerous or broken: take it out of the history, and `git fsck --strict` in the repository"
+
 _GONE = re.compile(r"not our ref|not valid|no such remote ref")  # between look-up and fetch
 _IN_MEMORY = 1 << 20
 _PACK_HEADER = 12  # "PACK", version, number of objects
@@ -130,7 +132,9 @@ class Remote:
 
         def ask(service: Service) -> None:
             in_part = wanted.without_blobs and self._filters(service, deadline)
-            request = wire.fetch_request(wanted.ids, wanted.haves, thin=True, without_blobs=in_part)
+            # Deltas against contents that were left out before could not be resolved here.
+            thin = in_part or not partial
+            request = wire.fetch_request(wanted.ids, wanted.haves, thin=thin, without_blobs=in_part)
             with tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=self._scratch) as pack:
                 with closing(service.call(_UPLOAD, request, deadline.left, is_long=True)) as answer:
                     for chunk in wire.pack(answer):
@@ -161,14 +165,16 @@ class Remote:
         try:
             done = git(
                 *how,
+                # Without the server: git then takes what is missing for missing, and tells of it.
                 stdin=pack.read() if size <= _IN_MEMORY else pack,
-                access=self.access if partial else None,
-                lazy=partial,
                 seconds=deadline.left,
             )
         except ToolError as error:
             if partial and _FSCK_ERROR.search(error.tail):
                 raise NotInPart(error.command, error.code, error.tail) from None
+            if _FSCK_ERROR.search(error.tail):
+                what = f"taking what {self.access.where} ({self.access.url}) holds"
+                raise ToolError(what, error.code, error.tail, hint=_MEND) from None
             raise
         # Beyond the pack's name it tells of what it could not check: .gitmodules left out.
         if partial and len(done.stdout.splitlines()) > 1:
