@@ -59,7 +59,8 @@ class Merge(Settings):
     )
 
 
-_PATTERN_PARTS = re.compile(r"(?!/)(?!.*//)[^\x00-\x1f\x7f]+")
+# Half a character, \ud800 and on, is nothing that a name could be in.
+_PATTERN_PARTS = re.compile(r"(?!/)(?!.*//)[^\x00-\x1f\x7f\ud800-\udfff]+")
 
 
 def _pattern(value: str) -> str:

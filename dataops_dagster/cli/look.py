@@ -8,14 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import click
-from rich.markup import escape
 
 from dataops_dagster import audit as auditing
 from dataops_dagster import clock, config, execution, git, promotion
 from dataops_dagster.cli import meltano_cloud, options, readiness, tinybird
 from dataops_dagster.cli.act import Asked, consider
 from dataops_dagster.cli.session import Session, end, error_data, progress
-from dataops_dagster.cli.shown import in_words, table
+from dataops_dagster.cli.shown import escape, in_words, table
 from dataops_dagster.errors import DataOpsError
 from dataops_dagster.gate.verdicts import lines
 from dataops_dagster.heads import Head, look_up_all
