@@ -1,0 +1,96 @@
+"""What a subject of the sweep does: one act, by the product's own command line or by Dagster."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+
+import dagster as dg
+
+from dataops_dagster import cli
+from dataops_dagster.orchestration import records
+from tests.dagster_shop import DagsterShop
+
+TOLD = "told: "
+ROUNDS = 8
+"""After so many looks at most nothing is due any more."""
+
+
+def command(*words: str) -> int:
+    """Run `dataops --json`; returns its exit code."""
+    try:
+        cli.main(["--config", "dataops.yaml", "--json", *words], prog_name="dataops")
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    return 0
+
+
+def look() -> int:
+    """Evaluate both sensors once, as the daemon does, and do what they ask for; returns how much."""
+    with dg.DagsterInstance.get() as instance:
+        dagster = DagsterShop(SimpleNamespace(root=Path.cwd()), instance)
+        dagster.tick("heads_shop")
+        requests = [
+            request
+            for request in dagster.tick("gates_shop").run_requests or []
+            if not _was_launched(instance, request)
+        ]
+        for request in requests:
+            # The daemon writes the key into the run, and launches none for a key that it finds.
+            dagster.launch(request._replace(tags={**request.tags, **_key(request)}))
+        return len(requests)
+
+
+def settle() -> int:
+    """Look until nothing is due; prints what Dagster knows, and returns 0 when that comes about."""
+    is_over = any(not look() for _ in range(ROUNDS))
+    with dg.DagsterInstance.get() as instance:
+        told = {
+            "served": records.deployed(instance, "shop", "prod"),
+            "deployments": len(records.deployments(instance, "shop", "prod")),
+            "evidence": [
+                [found.commit, found.outcome.value]
+                for record in instance.get_run_records(dg.RunsFilter(job_name="run_shop"))
+                for found in records.evidence_of(instance, record.dagster_run, "shop", "staging")
+            ],
+            "runs": [
+                [record.dagster_run.job_name, record.dagster_run.status.value]
+                for record in instance.get_run_records(ascending=True)
+            ],
+            "rejected": sorted(
+                {d.commit for d in records.decisions_of(instance, "shop", "prod") if d.commit}
+            ),
+        }
+    print(f"\n{TOLD}{json.dumps(told)}")
+    return 0 if is_over else 1
+
+
+def tick() -> int:
+    """Look once."""
+    look()
+    return 0
+
+
+def _key(request: dg.RunRequest) -> dict[str, str]:
+    return {"dagster/run_key": str(request.run_key)}
+
+
+def _was_launched(instance: dg.DagsterInstance, request: dg.RunRequest) -> bool:
+    return bool(instance.get_run_records(dg.RunsFilter(tags=_key(request)), limit=1))
+
+
+ACTS: Mapping[str, Callable[[], int]] = {
+    "promote staging": lambda: command("promote", "staging"),
+    "promote prod": lambda: command("promote", "prod"),
+    "roll back": lambda: command("rollback", "prod", "--reason", "it is wrong", "--by", "Grace"),
+    "tick": tick,
+    "settle": settle,
+}
+
+
+def main(name: str) -> int:
+    """Do one act in this folder, by itself; returns the exit code."""
+    return ACTS[name]()
+

@@ -1,0 +1,11 @@
+#!/bin/sh
+# A hook of a target's repository: strikes inside the push, at the state that was chosen.
+here=SHIMS
+name=${0##*/}
+read -r mode chosen <"$here/hook" 2>/dev/null || exit 0
+test "$name $1" = "$chosen" || test "$name" = "$chosen" || exit 0
+rm "$here/hook"
+touch "$here/struck"
+read -r subject <"$here/subject"
+kill -KILL -- "-$subject"
+test "$mode" = orphan || kill -KILL 0
