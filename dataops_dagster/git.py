@@ -188,7 +188,7 @@ class HardenedGit(gitpython.Git):
         seconds: float | None = None,
         lazy: bool = False,
     ) -> process.Completed:
-        """Run one git command; with `access` it may reach that server.
+        """Run one git command; with `access` it may reach that server, and ends when we are killed.
 
         With `lazy` git knows the server as the remote `PROMISOR` and asks it for objects that a
         partial cache lacks.
@@ -203,6 +203,7 @@ class HardenedGit(gitpython.Git):
             stdin=stdin,
             stdout=stdout,
             deadline=deadline,
+            guarded=access is not None and urlsplit(access.url).scheme != "file",
         )
         if done.code in tuple(allow) and not done.timed_out:
             return done

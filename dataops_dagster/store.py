@@ -11,6 +11,7 @@ import hashlib
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -49,6 +50,9 @@ _HAVES = 256
 
 _MANY_BLOBS = 20_000
 """More contents than this are not asked for one by one."""
+
+_WRITING_SECONDS = 3600.0
+"""Writing one object takes no longer."""
 
 _SAMPLE, _LOOSE_IN_SAMPLE, _PACKS = "17", 27, 50
 
@@ -246,6 +250,7 @@ class Store(Objects):
     def _fetch(self, access: Access, wanted: Wanted, ref: str) -> None:
         """Bring a branch's tip, and keep it by `ref`."""
         with self._locked():
+            self._sweep()
             try:
                 self._receive(access, wanted, ref)
             except NotInPart:
@@ -318,10 +323,17 @@ class Store(Objects):
             self._sweep()  # the next fetch tries again
 
     def _sweep(self) -> None:
-        """Remove what a git command that failed left behind."""
-        packs = self.folder / "objects" / "pack"
+        """Remove what git commands that failed left behind, and writers that were killed."""
+        objects = self.folder / "objects"
+        packs = objects / "pack"
         for leftover in (*packs.glob("tmp_*"), *packs.glob(".tmp-*")):
             leftover.unlink(missing_ok=True)
+        # Objects of our own are written without the lock: a young one is being written.
+        oldest = time.time() - _WRITING_SECONDS
+        for draft in objects.glob("obj*"):
+            with contextlib.suppress(FileNotFoundError):
+                if draft.stat().st_mtime < oldest:
+                    draft.unlink()
 
     def _remote(self, access: Access) -> Remote:
         return Remote(access, str(self.folder))

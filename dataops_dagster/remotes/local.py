@@ -48,6 +48,7 @@ class LocalService:
             stdin=request,
             stdout=answer,
             deadline=seconds,
+            guarded=program == "git-receive-pack",  # its hooks may wait for whatever they like
         )
         if done.code or done.timed_out:
             answer.close()

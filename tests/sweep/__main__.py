@@ -50,7 +50,9 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--case", action="append", choices=[case.name for case in CASES])
     parser.add_argument("--mode", action="append", choices=MODES)
     parser.add_argument("--every", type=int, default=1, metavar="N", help="each N-th moment only")
-    parser.add_argument("--from", dest="first", type=int, default=0, metavar="N", help="begin there")
+    parser.add_argument(
+        "--from", dest="first", type=int, default=0, metavar="N", help="begin there"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     return parser.parse_args(arguments)
 
@@ -64,9 +66,7 @@ def _chosen(given: argparse.Namespace) -> Callable[[Sequence[Strike]], Sequence[
     return choose
 
 
-def _teller(
-    console: Console, case: str
-) -> Callable[[int, int, Strike, Sequence[str]], None]:
+def _teller(console: Console, case: str) -> Callable[[int, int, Strike, Sequence[str]], None]:
     def tell(number: int, total: int, strike: Strike, found: Sequence[str]) -> None:
         for what in found:
             console.print(f"{case}, {strike}: {what}", style="red", markup=False)

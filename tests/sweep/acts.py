@@ -93,4 +93,3 @@ ACTS: Mapping[str, Callable[[], int]] = {
 def main(name: str) -> int:
     """Do one act in this folder, by itself; returns the exit code."""
     return ACTS[name]()
-

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+from typing_extensions import Self
+
 PATIENCE_SECONDS = 90.0
 """No act takes longer than this; one that does hangs."""
 
@@ -44,7 +46,7 @@ class Nursery:
             text=True,
         )
 
-    def __enter__(self) -> Nursery:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -179,9 +179,7 @@ def _broken_by(
     then = world.act(case.then)
     yield from (f"the next attempt: {what}" for what in promises.not_told(then, codes=_codes(case)))
     yield from promises.left_behind(world)
-    yield from promises.broken(
-        before, promises.look(world, then), expected, is_same=case.is_same
-    )
+    yield from promises.broken(before, promises.look(world, then), expected, is_same=case.is_same)
 
 
 def _struck(strike: Strike, case: Case, world: World) -> Ended:

@@ -65,7 +65,12 @@ class World:
         return workspace_at(self.root, name)
 
     def configure(
-        self, *, run: str = "manual", promote: str = "manual", deploy: str = "manual", undo: str = "false"
+        self,
+        *,
+        run: str = "manual",
+        promote: str = "manual",
+        deploy: str = "manual",
+        undo: str = "false",
     ) -> None:
         """Say what happens by itself."""
         given = {"run": run, "promote": promote, "deploy": deploy, "undo": undo}

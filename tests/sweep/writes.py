@@ -9,7 +9,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from sqlite3 import Connection, dbapi2
 
-_CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.truncate")
+_CHANGES = (
+    "os.rename",
+    "os.remove",
+    "os.mkdir",
+    "os.rmdir",
+    "os.link",
+    "os.symlink",
+    "os.truncate",
+)
 _STATEMENTS = ("INSERT", "UPDATE", "DELETE", "REPLACE", "COMMIT")
 _WRITING = os.O_WRONLY | os.O_RDWR
 
@@ -55,7 +63,7 @@ class Writes:
     def _note(self, event: str, path: object, *, flags: int = 0) -> None:
         name = os.fsdecode(path) if isinstance(path, str | bytes | os.PathLike) else ""
         # What is named by a folder's descriptor is ours, too: nobody else removes trees here.
-        if name.startswith(self.root) or (name and not os.path.isabs(name)):
+        if name.startswith(self.root) or (name and name[0] != "/"):
             self._count(f"{event} {name.removeprefix(self.root)}", name, flags)
 
     def _count(self, what: str, path: str = "", flags: int = 0) -> None:
