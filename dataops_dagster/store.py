@@ -60,6 +60,7 @@ _MOVED = re.compile(
     r"stale info|non-fast-forward|fetch first|already exists|cannot lock ref"
     r"|failed to (update|lock)|incorrect old value|atomic transaction failed"
 )
+_LOCK = re.compile(r"Unable to create '([^']+\.lock)': File exists")
 # What git says of a cache that a crash or a disk left broken, or locked by a process that is gone.
 _BROKEN = re.compile(
     r"not a git repository: |\.lock': File exists|object file \S+ is empty|is corrupt"
@@ -79,6 +80,12 @@ class PushRejected:
 
     reason: str
     moved: bool
+
+    @property
+    def lock(self) -> str:
+        """The server's file that stood in the way; empty if none did."""
+        found = _LOCK.search(self.reason)
+        return found[1] if found else ""
 
 
 class _CacheBroken(ToolError):  # noqa: N818  # its name is what happened

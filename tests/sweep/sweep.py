@@ -175,6 +175,8 @@ def _broken_by(
         yield from promises.not_told(ended, codes=(0, SAID_NO, BROKEN_WORLD))
     if case.by_dagster:
         _pass_an_hour(world)
+    if strike.mode == "push":
+        _mend_server(case, world)
     world.arm(0, "none")
     then = world.act(case.then)
     yield from (f"the next attempt: {what}" for what in promises.not_told(then, codes=_codes(case)))
@@ -191,6 +193,12 @@ def _struck(strike: Strike, case: Case, world: World) -> Ended:
     else:
         world.arm(strike.at, strike.mode, strike.seconds)
     return world.act(case.act)
+
+
+def _mend_server(case: Case, world: World) -> None:
+    """Remove the locks of a server that was killed: only its owner may, whoever pushes is told so."""
+    for lock in (world.workspace(case.target).bare / "refs").rglob("*.lock"):
+        lock.unlink()
 
 
 def _codes(case: Case) -> tuple[int, ...]:
