@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.sweep.nursery import Nursery
-from tests.sweep.sweep import CALLS, CASES, PUSHES, WRITES, Strike, Tally, sweep
+from tests.sweep.sweep import CALLS, CASES, PUSHES, WRITES, Strike, Tally, sample, sweep
 
 MODES = (*CALLS, *WRITES, *PUSHES)
 
@@ -49,10 +49,7 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m tests.sweep", description=__doc__)
     parser.add_argument("--case", action="append", choices=[case.name for case in CASES])
     parser.add_argument("--mode", action="append", choices=MODES)
-    parser.add_argument("--every", type=int, default=1, metavar="N", help="each N-th moment only")
-    parser.add_argument(
-        "--from", dest="first", type=int, default=0, metavar="N", help="begin there"
-    )
+    parser.add_argument("--sample", type=int, metavar="N", help="so many moments of each case only")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     return parser.parse_args(arguments)
 
@@ -61,7 +58,8 @@ def _chosen(given: argparse.Namespace) -> Callable[[Sequence[Strike]], Sequence[
     modes = given.mode or MODES
 
     def choose(strikes: Sequence[Strike]) -> Sequence[Strike]:
-        return [strike for strike in strikes if strike.mode in modes][given.first :: given.every]
+        found = [strike for strike in strikes if strike.mode in modes]
+        return sample(found, given.sample) if given.sample else found
 
     return choose
 
@@ -77,11 +75,11 @@ def _teller(console: Console, case: str) -> Callable[[int, int, Strike, Sequence
 
 
 def _show(console: Console, tallies: Sequence[Tally], seconds: float) -> None:
-    table = Table("", *MODES, "all")
-    for tally in tallies:
-        cells = [_cell(tally.tried[mode], tally.broken(mode)) for mode in MODES]
-        broken = sum(tally.broken(mode) for mode in MODES)
-        table.add_row(tally.case, *cells, _cell(tally.tried.total(), broken))
+    table = Table("strike", *(tally.case for tally in tallies), "all")
+    for mode in MODES:
+        pairs = [(tally.tried[mode], tally.broken(mode)) for tally in tallies]
+        total = [sum(column) for column in zip(*pairs, strict=True)]
+        table.add_row(mode, *(_cell(*pair) for pair in (*pairs, total)))
     console.print(table)
     tried = sum(tally.tried.total() for tally in tallies)
     missed = sum(tally.missed.total() for tally in tallies)

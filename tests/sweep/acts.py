@@ -44,8 +44,14 @@ def look() -> int:
 
 
 def settle() -> int:
-    """Look until nothing is due; prints what Dagster knows, and returns 0 when that comes about."""
+    """Look until nothing is due; tells then, and returns 0 when that comes about."""
     is_over = any(not look() for _ in range(ROUNDS))
+    tell()
+    return 0 if is_over else 1
+
+
+def tell() -> int:
+    """Print what Dagster knows."""
     with dg.DagsterInstance.get() as instance:
         told = {
             "served": records.deployed(instance, "shop", "prod"),
@@ -64,7 +70,7 @@ def settle() -> int:
             ),
         }
     print(f"\n{TOLD}{json.dumps(told)}")
-    return 0 if is_over else 1
+    return 0
 
 
 def tick() -> int:
@@ -87,6 +93,7 @@ ACTS: Mapping[str, Callable[[], int]] = {
     "roll back": lambda: command("rollback", "prod", "--reason", "it is wrong", "--by", "Grace"),
     "tick": tick,
     "settle": settle,
+    "tell": tell,
 }
 
 

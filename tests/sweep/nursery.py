@@ -35,10 +35,11 @@ class Ended:
 class Nursery:
     """The process that makes subjects, as seen from the sweep."""
 
-    def __init__(self) -> None:
+    def __init__(self, *program: str) -> None:
+        """Start it; `program` are other arguments for Python than those that run this module."""
         root = Path(__file__).parents[2]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.sweep.nursery"],
+            [sys.executable, *(program or ("-m", "tests.sweep.nursery"))],
             cwd=root,
             env={**os.environ, "PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"},
             stdin=subprocess.PIPE,

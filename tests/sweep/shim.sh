@@ -10,6 +10,10 @@ echo "$name $1 $2 $3" >>"$here/calls/$n"
 read -r real <"$here/$name.real"
 read -r at <"$here/at"
 case $at in
-"$n" | all) exec "$here/python" -I -S "$here/strike.py" "$n" "$real" "$@" ;;
+match) read -r match <"$here/match" ;;
+*) match= ;;
+esac
+case "$at $name $1" in
+"$n $name $1" | "all "* | "match $match") exec "$here/python" -I -S "$here/strike.py" "$n" "$real" "$@" ;;
 esac
 exec "$real" "$@"

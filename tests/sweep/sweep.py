@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -131,10 +132,17 @@ def sweep(
             world = again()
             found = list(_broken_by(strike, case, world, before, expected))
             tally.tried[strike.mode] += 1
-            tally.missed[strike.mode] += not (world.shims / "struck").exists()
+            tally.missed[strike.mode] += not world.is_struck
             tally.violations += [(strike, what) for what in found]
             on_strike(number, len(chosen), strike, found)
     return tally
+
+
+def sample(strikes: Sequence[Strike], count: int) -> Sequence[Strike]:
+    """Return so many strikes at most, spread by chance and the same each time."""
+    chance = random.Random(0)
+    chosen = sorted(chance.sample(range(len(strikes)), min(count, len(strikes))))
+    return [strikes[number] for number in chosen]
 
 
 def strikes(case: Case, world: World) -> Iterator[Strike]:

@@ -22,6 +22,7 @@ HOOKS = ("pre-receive", "update", "reference-transaction", "post-receive")
 _CONFIG = """\
 project: shop
 protocols: [file]
+automation: {{interval: 5s}}
 workspaces:
   dev:
     repository: dev.git
@@ -30,7 +31,7 @@ workspaces:
     repository: staging.git
     environment: staging
     upstream: dev
-    promote: manual
+    promote: {receive}
     run: {{platform: command, command: [platform, run], deadline: 1m, when: {run}}}
   prod:
     repository: prod.git
@@ -67,18 +68,20 @@ class World:
     def configure(
         self,
         *,
+        receive: str = "manual",
         run: str = "manual",
         promote: str = "manual",
         deploy: str = "manual",
         undo: str = "false",
     ) -> None:
         """Say what happens by itself."""
-        given = {"run": run, "promote": promote, "deploy": deploy, "undo": undo}
+        given = {"receive": receive, "run": run, "promote": promote, "deploy": deploy, "undo": undo}
         (self.root / "dataops.yaml").write_text(_CONFIG.format(**given))
 
     @property
     def environment(self) -> dict[str, str]:
         return {
+            "DATAOPS_CONFIG": str(self.root / "dataops.yaml"),
             "PATH": f"{self.shims}:{os.environ['PATH']}",
             "HOME": str(self.root / "home"),
             "TMPDIR": str(self.root / "tmp"),
@@ -94,9 +97,21 @@ class World:
         return self.nursery.subject(name, self.root, self.environment, **strike)
 
     def arm(self, at: int | str, mode: str, seconds: float = 0.0) -> None:
-        """Let the shim strike at a call."""
+        """Let the shim strike at the call of a number, or measure `all`."""
         (self.shims / "mode").write_text(f"{mode} {seconds}")
         (self.shims / "at").write_text(f"{at}\n")
+
+    def arm_for(self, call: str, caller: str, mode: str, seconds: float = 0.0) -> None:
+        """Let the shim strike at the next call of a name by a process whose arguments have `caller`."""
+        (self.shims / "struck").unlink(missing_ok=True)
+        (self.shims / "caller").write_text(caller)
+        (self.shims / "match").write_text(f"{call}\n")
+        self.arm("match", mode, seconds)
+
+    @property
+    def is_struck(self) -> bool:
+        """Say whether the strike happened that was armed."""
+        return (self.shims / "struck").exists()
 
     def calls(self) -> list[str]:
         """Return the calls that the last act made, in their order."""
