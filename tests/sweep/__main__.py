@@ -13,9 +13,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from tests.sweep.cases import CASES
 from tests.sweep.nursery import Nursery
-from tests.sweep.sweep import CALLS, CASES, PUSHES, WRITES, Strike, Tally, sample, sweep
+from tests.sweep.sweep import CALLS, PUSHES, WRITES, Strike, Tally, sample, sweep
+from tests.sweep.tools import TOOL_CASES
 
+ALL = (*CASES, *TOOL_CASES)
 MODES = (*CALLS, *WRITES, *PUSHES)
 
 
@@ -25,7 +28,7 @@ def main(arguments: Sequence[str]) -> int:
     console = Console(stderr=True, highlight=False)
     tallies, begun = [], time.monotonic()
     with Nursery() as nursery, tempfile.TemporaryDirectory(prefix="sweep-") as folder:
-        for case in CASES:
+        for case in ALL:
             if given.case and case.name not in given.case:
                 continue
             tallies.append(
@@ -47,7 +50,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m tests.sweep", description=__doc__)
-    parser.add_argument("--case", action="append", choices=[case.name for case in CASES])
+    parser.add_argument("--case", action="append", choices=[case.name for case in ALL])
     parser.add_argument("--mode", action="append", choices=MODES)
     parser.add_argument("--sample", type=int, metavar="N", help="so many moments of each case only")
     parser.add_argument("--json", action="store_true", help="print one JSON document")

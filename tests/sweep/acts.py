@@ -7,11 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 
-import dagster as dg
-
 from dataops_dagster import cli
-from dataops_dagster.orchestration import records
-from tests.dagster_shop import DagsterShop
 
 TOLD = "told: "
 ROUNDS = 8
@@ -29,17 +25,24 @@ def command(*words: str) -> int:
 
 def look() -> int:
     """Evaluate both sensors once, as the daemon does, and do what they ask for; returns how much."""
+    import dagster as dg
+
+    from tests.dagster_shop import DagsterShop
+
+    def key(request: dg.RunRequest) -> dict[str, str]:
+        return {"dagster/run_key": str(request.run_key)}
+
     with dg.DagsterInstance.get() as instance:
         dagster = DagsterShop(SimpleNamespace(root=Path.cwd()), instance)
         dagster.tick("heads_shop")
         requests = [
             request
             for request in dagster.tick("gates_shop").run_requests or []
-            if not _was_launched(instance, request)
+            if not instance.get_run_records(dg.RunsFilter(tags=key(request)), limit=1)
         ]
         for request in requests:
             # The daemon writes the key into the run, and launches none for a key that it finds.
-            dagster.launch(request._replace(tags={**request.tags, **_key(request)}))
+            dagster.launch(request._replace(tags={**request.tags, **key(request)}))
         return len(requests)
 
 
@@ -52,6 +55,10 @@ def settle() -> int:
 
 def tell() -> int:
     """Print what Dagster knows."""
+    import dagster as dg
+
+    from dataops_dagster.orchestration import records
+
     with dg.DagsterInstance.get() as instance:
         told = {
             "served": records.deployed(instance, "shop", "prod"),
@@ -79,18 +86,11 @@ def tick() -> int:
     return 0
 
 
-def _key(request: dg.RunRequest) -> dict[str, str]:
-    return {"dagster/run_key": str(request.run_key)}
-
-
-def _was_launched(instance: dg.DagsterInstance, request: dg.RunRequest) -> bool:
-    return bool(instance.get_run_records(dg.RunsFilter(tags=_key(request)), limit=1))
-
-
 ACTS: Mapping[str, Callable[[], int]] = {
     "promote staging": lambda: command("promote", "staging"),
     "promote prod": lambda: command("promote", "prod"),
     "roll back": lambda: command("rollback", "prod", "--reason", "it is wrong", "--by", "Grace"),
+    "deploy at Tinybird": lambda: command("tinybird", "deploy", "staging"),
     "tick": tick,
     "settle": settle,
     "tell": tell,

@@ -6,6 +6,7 @@ program of its own, as nobody may fork who has threads.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import resource
@@ -35,11 +36,14 @@ class Ended:
 class Nursery:
     """The process that makes subjects, as seen from the sweep."""
 
-    def __init__(self, *program: str) -> None:
-        """Start it; `program` are other arguments for Python than those that run this module."""
+    def __init__(self, *program: str, preload: str = "tests.dagster_shop") -> None:
+        """Start it; `program` are other arguments for Python than those that run this module.
+
+        What it imports first no subject has to; without `preload` it does not wait for Dagster.
+        """
         root = Path(__file__).parents[2]
         self._process = subprocess.Popen(
-            [sys.executable, *(program or ("-m", "tests.sweep.nursery"))],
+            [sys.executable, *(program or ("-m", "tests.sweep.nursery", preload))],
             cwd=root,
             env={**os.environ, "PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"},
             stdin=subprocess.PIPE,
@@ -68,10 +72,10 @@ class Nursery:
         return Ended(told["code"], (root / "said").read_text(errors="replace"))
 
 
-def main(orders: TextIO, answers: TextIO) -> None:
+def main(orders: TextIO, answers: TextIO, preload: str = "") -> None:
     """Make a subject for each line of `orders`."""
-    from tests.sweep import acts  # noqa: F401  # so that no subject needs to
-
+    for name in ("tests.sweep.acts", *filter(None, [preload])):
+        importlib.import_module(name)
     for line in orders:
         pid = os.fork()
         if not pid:
@@ -131,4 +135,4 @@ def _act(order: Mapping[str, Any], root: Path, shims: Path) -> int:
 
 
 if __name__ == "__main__":
-    main(sys.stdin, sys.stdout)
+    main(sys.stdin, sys.stdout, *sys.argv[1:])

@@ -6,59 +6,18 @@ import random
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.sweep import promises, worlds
+from tests.sweep.cases import Case, Wrong
 from tests.sweep.nursery import Ended, Nursery
 from tests.sweep.promises import Facts
-from tests.sweep.worlds import Past, World
+from tests.sweep.worlds import World
 
 AN_HOUR = 3600.0
 SAID_NO, BROKEN_WORLD = 1, 3
-
-
-@dataclass(frozen=True)
-class Case:
-    """An act that begins in a world with a past. `settings` are what happens by itself then.
-
-    Who tries next does the act `then`. A rollback has another date each time: it is not `is_same`.
-    """
-
-    name: str
-    past: Past
-    act: str
-    then: str
-    settings: tuple[tuple[str, str], ...] = ()
-    is_same: bool = True
-    target: str = ""
-
-    @property
-    def by_dagster(self) -> bool:
-        return self.act == "tick"
-
-
-CASES = (
-    Case("promote, first", worlds.first, "promote staging", "promote staging", target="staging"),
-    Case("promote, gated", worlds.proven, "promote prod", "promote prod", target="prod"),
-    Case(
-        *("roll back", worlds.two_releases, "roll back", "roll back"),
-        is_same=False,
-        target="prod",
-    ),
-    Case("run by Dagster", worlds.in_staging, "tick", "settle"),
-    Case(
-        *("promote by Dagster", worlds.proven, "tick", "settle"),
-        settings=(("promote", "change"),),
-        target="prod",
-    ),
-    Case("deploy by Dagster", worlds.released, "tick", "settle"),
-    Case(
-        *("roll back by Dagster", worlds.undeployable, "tick", "settle"),
-        is_same=False,
-        target="prod",
-    ),
-)
 
 
 @dataclass(frozen=True)
@@ -113,24 +72,34 @@ def sweep(
     root: Path,
     nursery: Nursery,
     *,
+    measured: bool = True,
     choose: Callable[[Sequence[Strike]], Sequence[Strike]] = lambda strikes: strikes,
     on_strike: Callable[[int, int, Strike, Sequence[str]], None] = lambda *_: None,
 ) -> Tally:
-    """Strike at the moments of a case that `choose` takes; `on_strike` hears of each."""
+    """Strike at the moments of a case that `choose` takes; `on_strike` hears of each.
+
+    What is not `measured` is struck at its begin where it is to be struck half-way.
+    """
     tally = Tally(case.name)
     with worlds.kept(root, case.past, nursery) as kept:
 
-        def again() -> World:
+        @contextmanager
+        def begun() -> Iterator[tuple[World, Wrong]]:
             world = kept()
             if case.settings:
                 world.configure(**dict(case.settings))
-            return world
+            with case.around(world) as wrong:
+                yield world, wrong
 
-        chosen = choose(list(strikes(case, again())))
-        before, expected = _undisturbed(case, again())
+        with begun() as (world, _):
+            world.arm("all" if measured else 0, "measure")
+            chosen = choose(list(strikes(case, world)))
+        with begun() as (world, wrong):
+            before, expected = _undisturbed(case, world)
+            assert not list(wrong())
         for number, strike in enumerate(chosen, 1):
-            world = again()
-            found = list(_broken_by(strike, case, world, before, expected))
+            with begun() as (world, wrong):
+                found = [*_broken_by(strike, case, world, before, expected), *wrong()]
             tally.tried[strike.mode] += 1
             tally.missed[strike.mode] += not world.is_struck
             tally.violations += [(strike, what) for what in found]
@@ -147,12 +116,13 @@ def sample(strikes: Sequence[Strike], count: int) -> Sequence[Strike]:
 
 def strikes(case: Case, world: World) -> Iterator[Strike]:
     """Yield all the moments of a case, found by doing it once."""
-    world.arm("all", "measure")
     ended = world.act(case.act)
     assert ended.code == 0, ended.said
     for at, call in enumerate(world.calls(), 1):
-        for mode in CALLS:
+        for mode in CALLS if call.startswith(case.program) else ():
             yield Strike(mode, at, call, world.seconds(at) / 2)
+    if case.program:
+        return
     for at, write in enumerate((world.shims / "writes").read_text().splitlines(), 1):
         for mode in WRITES if write.startswith("open") else WRITES[:1]:
             yield Strike(mode, at, write)
@@ -166,7 +136,8 @@ def _undisturbed(case: Case, world: World) -> tuple[Facts, Facts]:
     ended = world.act(case.act)
     assert ended.code == 0, ended.said
     moved = promises.look(world)
-    assert moved.targets != before.targets or moved.platform, "the act does nothing"
+    does_something = moved.targets != before.targets or moved.platform or case.program
+    assert does_something, "the act does nothing"
     then = world.act(case.then)
     expected = promises.look(world, then)
     assert moved.targets == expected.targets or case.by_dagster, "the second attempt does something"

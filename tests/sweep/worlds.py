@@ -7,7 +7,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
@@ -57,6 +57,7 @@ class World:
 
     root: Path
     nursery: Nursery
+    variables: dict[str, str] = field(default_factory=dict)
 
     @property
     def shims(self) -> Path:
@@ -88,6 +89,7 @@ class World:
             "DAGSTER_HOME": str(self.root / "dagster"),
             "DATAOPS_CACHE_DIR": str(self.root / "cache"),
             "DATAOPS_STATE_DIR": str(self.root / "state"),
+            **self.variables,
         }
 
     def act(self, name: str, **strike: int | bool) -> Ended:
@@ -119,8 +121,9 @@ class World:
         return [p.read_text().strip() for p in sorted(files, key=lambda p: int(p.name))]
 
     def seconds(self, number: int) -> float:
-        """Return how long a call took when it was measured."""
-        return float((self.shims / "calls" / f"{number}.seconds").read_text())
+        """Return how long a call took; 0 if that was not measured."""
+        measured = self.shims / "calls" / f"{number}.seconds"
+        return float(measured.read_text()) if measured.exists() else 0.0
 
     @property
     def platform(self) -> Path:
