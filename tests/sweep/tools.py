@@ -68,6 +68,7 @@ def _promoted(world: World, folder: Path) -> None:
 
 def with_meltano(world: World) -> None:
     """A Meltano project is in staging, and waits for its run."""
+    world.act("tell")
     _add(world, "meltano", meltano.command(print))
     _promoted(world, _MELTANO)
     (world.root / "dataops.yaml").write_text(_BY_MELTANO.format(shims=world.shims))

@@ -184,6 +184,7 @@ def first(world: World) -> None:
 
 def in_staging(world: World) -> None:
     """The project is in staging, and waits for its run."""
+    _must(world.act("tell"))  # so that Dagster has made its database
     _must(world.act("promote staging"))
     world.configure(run="change")
 
