@@ -8,4 +8,7 @@ rm "$here/hook"
 touch "$here/struck"
 read -r subject <"$here/subject"
 kill -KILL -- "-$subject"
-test "$mode" = orphan || kill -KILL 0
+case $mode in
+push) kill -KILL 0 ;;
+push-hang) sleep 60 ;;
+esac

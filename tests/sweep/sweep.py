@@ -44,7 +44,7 @@ class Strike:
 
 CALLS = ("before", "during", "after", "orphan", "term", "fail", "fail_after")
 WRITES = ("write", "torn")
-PUSHES = ("push", "push-orphan")
+PUSHES = ("push", "push-orphan", "push-hang")
 MOMENTS = (
     "pre-receive",
     "update refs/heads/main",
@@ -167,8 +167,7 @@ def _struck(strike: Strike, case: Case, world: World) -> Ended:
     if strike.is_on_write:
         return world.act(case.act, at=strike.at, torn=strike.mode == "torn")
     if strike.mode in PUSHES:
-        mode = "orphan" if strike.mode == "push-orphan" else "all"
-        worlds.arm_hooks(world, case.target, mode, strike.where)
+        worlds.arm_hooks(world, case.target, strike.mode, strike.where)
     else:
         world.arm(strike.at, strike.mode, strike.seconds)
     return world.act(case.act)
