@@ -7,8 +7,8 @@ test "$name $1" = "$chosen" || test "$name" = "$chosen" || exit 0
 rm "$here/hook"
 touch "$here/struck"
 read -r subject <"$here/subject"
-kill -KILL -- "-$subject"
+kill -s KILL "$subject"
 case $mode in
-push) kill -KILL 0 ;;
+push) kill -s KILL 0 ;;
 push-hang) sleep 60 ;;
 esac

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +19,7 @@ from tests.sweep.worlds import World
 
 AN_HOUR = 3600.0
 SAID_NO, BROKEN_WORLD = 1, 3
+_KILLED = (-signal.SIGKILL, -signal.SIGTERM)
 
 
 @dataclass(frozen=True)
@@ -149,6 +151,8 @@ def _broken_by(
     strike: Strike, case: Case, world: World, before: Facts, expected: Facts
 ) -> Iterator[str]:
     ended = _struck(strike, case, world)
+    if world.is_struck and not strike.is_survived and ended.code not in _KILLED:
+        yield f"the sweep itself: the subject was struck and ended with {ended.code}"
     yield from promises.broken_at_once(before, world)
     if ended.code is None or (ended.code >= 0 and not case.by_dagster):
         yield from promises.not_told(ended, codes=(0, SAID_NO, BROKEN_WORLD))
