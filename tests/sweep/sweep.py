@@ -179,7 +179,7 @@ def _struck(strike: Strike, case: Case, world: World) -> Ended:
 
 def _mend_server(case: Case, world: World) -> None:
     """Remove the locks of a server that was killed: only its owner may, whoever pushes is told so."""
-    for lock in (world.workspace(case.target).bare / "refs").rglob("*.lock"):
+    for lock in world.workspace(case.target).bare.rglob("*.lock"):
         lock.unlink()
 
 
