@@ -57,6 +57,25 @@ def mistakes(project: Project, place_of: Callable[[Workspace], Place]) -> Iterat
             "let changes flow one way: remove an upstream",
         )
     yield from _meltano_cloud(project)
+    yield from _produced(project)
+
+
+def _produced(project: Project) -> Iterator[Mistake]:
+    """Yield assets that are ours already, or that two workspaces would overwrite for each other."""
+    owners: dict[str, str] = {}
+    for name, workspace in project.workspaces.items():
+        for verb, step in (("run", workspace.run), ("deploy", workspace.deploy)):
+            for key in step.produces if step else ():
+                at = ("workspaces", name, verb, "produces")
+                if key.split("/")[0] == project.name:
+                    problem = f"{key} is below {project.name}/, where the project's own assets are"
+                    yield Mistake(at, problem, "give it another key, such as warehouse/orders")
+                elif (other := owners.setdefault(key, name)) != name:
+                    yield Mistake(
+                        at,
+                        f"{key} is what workspace {other} produces",
+                        f"give each workspace assets of its own, such as {name}/{key}",
+                    )
 
 
 def _meltano_cloud(project: Project) -> Iterator[Mistake]:

@@ -16,7 +16,9 @@ from dataops_dagster.settings_base import (
     Duration,
     EnvironmentName,
     Name,
+    Owner,
     Settings,
+    Tags,
     Text,
     VariableName,
 )
@@ -57,7 +59,8 @@ class Merge(Settings):
     )
 
 
-_PATTERN_PARTS = re.compile(r"(?!/)(?!.*//)[^\x00-\x1f\x7f]+")
+# Half a character, \ud800 and on, is nothing that a name could be in.
+_PATTERN_PARTS = re.compile(r"(?!/)(?!.*//)[^\x00-\x1f\x7f\ud800-\udfff]+")
 
 
 def _pattern(value: str) -> str:
@@ -136,6 +139,15 @@ class Workspace(Settings):
         default=None, description="which workspace of Tinybird's this is"
     )
     credential: Credential | None = None
+    owners: tuple[Owner, ...] = Field(
+        default=(),
+        strict=False,
+        description="who answers for this workspace's assets in Dagster; in place of the project's",
+    )
+    tags: Tags = Field(
+        default_factory=dict,
+        description="tags of this workspace's assets in Dagster, beside the project's",
+    )
     merge: Merge = Field(default_factory=Merge)
     keep: tuple[KeepRule, ...] = Field(
         default=(),
@@ -179,6 +191,14 @@ class Project(Settings):
         description="how repositories may be reached; http and file must be asked for",
     )
     automation: Automation = Field(default_factory=Automation)
+    owners: tuple[Owner, ...] = Field(
+        default=(),
+        strict=False,
+        description="who answers for the project's assets in Dagster, unless a workspace says who",
+    )
+    tags: Tags = Field(
+        default_factory=dict, description="tags of all the project's assets in Dagster"
+    )
     tinybird: TinybirdProject = Field(default_factory=TinybirdProject)
 
     @property
@@ -191,6 +211,16 @@ class Project(Settings):
         """Workspaces that have none."""
         return tuple(w for w in self.workspaces.values() if not w.upstream)
 
+    @property
+    def produced(self) -> dict[str, Workspace]:
+        """Keys of the assets that workspaces' steps produce, and whose they are."""
+        return {
+            key: workspace
+            for workspace in self.workspaces.values()
+            for step in (workspace.run, workspace.deploy)
+            for key in (step.produces if step else ())
+        }
+
     def upstream_of(self, target: Workspace) -> Workspace:
         """Return the workspace that `target`'s changes come from."""
         return self.upstreams_of(target)[0]
@@ -199,6 +229,14 @@ class Project(Settings):
         """Return the workspaces that `target`'s changes may come from, the first of them first."""
         assert target.upstream, f"{target.name} has no upstream"
         return tuple(self.workspaces[name] for name in target.upstream)
+
+    def owners_of(self, workspace: Workspace) -> tuple[str, ...]:
+        """Return who answers for a workspace's assets."""
+        return workspace.owners or self.owners
+
+    def tags_of(self, workspace: Workspace) -> dict[str, str]:
+        """Return the tags of a workspace's assets."""
+        return {**self.tags, **workspace.tags}
 
     def targets_of(self, upstream: Workspace) -> tuple[Workspace, ...]:
         """Return the workspaces that `upstream`'s changes may go to."""

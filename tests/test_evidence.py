@@ -178,6 +178,15 @@ def test_the_newest_proven_commit_lands_and_what_it_overtakes_is_read_back(runni
     assert record(shop).skipped == tuple(reversed(skipped))
 
 
+def test_the_first_promotion_overtakes_nothing_that_came_before_it(shop: Shop):
+    for number in range(3):
+        shop.dev.commit({"a": f"{number}\n"})
+    assert landed(shop.promote("staging")).skipped == ()
+    overtaken = shop.dev.commit({"a": "3\n"})
+    shop.dev.commit({"a": "4\n"})
+    assert landed(shop.promote("staging")).skipped == (overtaken,)
+
+
 def test_every_proven_commit_lands_in_its_turn(running_shop: Shop):
     shop = gated(running_shop, prod="supersede: every")
     one = stage(shop, {"a": "1\n"})

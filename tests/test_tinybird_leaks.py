@@ -6,10 +6,7 @@ import contextlib
 import os
 import re
 import stat
-import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from urllib.parse import quote
@@ -24,52 +21,13 @@ from dataops_dagster.tinybird import command, deploying, recreation, testing, tr
 from dataops_dagster.tinybird.command import Tb
 from dataops_dagster.tinybird.model import Listed
 from dataops_dagster.tinybird.site import Order
+from tests.leaks import watched
 from tests.tinybird_site import Site, add_endpoint, classic_site, forward_site, stand_in
 
 _PART = 12
 """So many letters of a token in a row are no accident."""
 
 __all__ = ["classic_site", "forward_site", "stand_in"]
-
-
-@dataclass
-class Watch:
-    """Reads the arguments of every process, and the files below a folder, as long as it lasts."""
-
-    folder: Path
-    arguments: set[bytes] = field(default_factory=set)
-    files: dict[Path, bytes] = field(default_factory=dict)
-    looks: int = 0
-    is_over: bool = False
-
-    def look(self) -> None:
-        while not self.is_over:
-            for entry in Path("/proc").glob("[0-9]*/cmdline"):
-                with contextlib.suppress(OSError):
-                    self.arguments.add(entry.read_bytes())
-            for folder, _, names in os.walk(self.folder):
-                for path in (Path(folder, name) for name in names):
-                    with contextlib.suppress(OSError):
-                        self.files[path] = path.read_bytes()
-            self.looks += 1
-            time.sleep(0.01)
-
-    def holds(self, part: bytes) -> list[object]:
-        """Return the arguments and the files in which something stands."""
-        files = [path for path, data in self.files.items() if part in data]
-        return [*(a for a in self.arguments if part in a), *files]
-
-
-@contextlib.contextmanager
-def watched(folder: Path) -> Iterator[Watch]:
-    watch = Watch(folder)
-    thread = threading.Thread(target=watch.look)
-    thread.start()
-    try:
-        yield watch
-    finally:
-        watch.is_over = True
-        thread.join()
 
 
 def parts_of(token: str) -> set[str]:

@@ -7,11 +7,11 @@ import sys
 from collections.abc import Iterator, Sequence
 
 import click
-from rich.markup import escape
 
 from dataops_dagster import execution
 from dataops_dagster.cli import shown
 from dataops_dagster.cli.session import SAID_NO, Session, progress
+from dataops_dagster.cli.shown import escape
 from dataops_dagster.errors import DataOpsError
 from dataops_dagster.model import Effects
 from dataops_dagster.plan import as_data

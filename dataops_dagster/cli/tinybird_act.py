@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import NoReturn
 
 import click
-from rich.markup import escape
 
 from dataops_dagster.cli import shown
 from dataops_dagster.cli.interrupts import orderly
 from dataops_dagster.cli.session import SAID_NO, Session, progress
+from dataops_dagster.cli.shown import escape
 from dataops_dagster.cli.tinybird import Found, all_of, echo, find, prepared
 from dataops_dagster.cli.token_file import reserved
 from dataops_dagster.errors import ConfigError, DataOpsError, ToolError
