@@ -9,7 +9,7 @@ from http import HTTPStatus
 from typing import Any
 
 from dataops_dagster import process
-from dataops_dagster.connections import BROKEN, NOT_YET, REDIRECTS, persist, send
+from dataops_dagster.connections import BROKEN, NOT_YET, REDIRECTS, body_of, persist, send
 from dataops_dagster.errors import ToolError
 from dataops_dagster.spellings import all_spellings
 from dataops_dagster.text import one_line
@@ -18,7 +18,6 @@ REQUEST_SECONDS = 30.0
 ANSWER_LIMIT_BYTES = 32 * 1024 * 1024
 """More is no answer. In a list of workspaces Meltano Cloud sends each one's picture, of up to 700 kB."""
 
-_CHUNK = 65_536
 _SAID_CHARACTERS = 300
 
 
@@ -83,7 +82,7 @@ class Exchange:
 
     def _read(self, response: Any) -> bytes:
         answer = bytearray()
-        for chunk in response.stream(_CHUNK, decode_content=False):
+        for chunk in body_of(response):
             answer += chunk
             if len(answer) > ANSWER_LIMIT_BYTES:
                 raise self.error(None, f"it answers more than {ANSWER_LIMIT_BYTES} bytes")

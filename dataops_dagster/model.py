@@ -63,12 +63,21 @@ class Failing:
 
 @dataclass(frozen=True)
 class Operation:
-    """One thing that a deployment does to one resource of a platform: a verb, a kind, a name."""
+    """One thing that a deployment does to one resource of a platform: a verb, a kind, a name.
+
+    `detail` says in words what changes, where anybody knows.
+    """
 
     verb: str
     kind: str
     name: str
     is_destructive: bool = False
+    detail: str = ""
+
+    @property
+    def note(self) -> str:
+        """What people should know of it, in words."""
+        return ": ".join(filter(None, ("destructive" if self.is_destructive else "", self.detail)))
 
 
 @dataclass(frozen=True)
@@ -397,14 +406,23 @@ class Promoted:
 
 @dataclass(frozen=True)
 class Raced:
-    """Someone moved the target between plan and publish; nothing was written."""
+    """Someone moved the target between plan and publish; nothing was written.
+
+    `lock` is a file of the server's that stood in the way: somebody was at work there, or died there.
+    """
 
     target: str
     expected: str | None
+    lock: str = ""
 
     @property
     def reason(self) -> str:
         """One line, for when it was lost time and again."""
+        if self.lock:
+            return (
+                f"the server of {self.target} found {self.lock} in the way time and again; nothing was"
+                " written. If no git works there, one was killed there: remove that file"
+            )
         return f"{self.target} was moved by others time and again; nothing was written"
 
 

@@ -11,6 +11,7 @@ import hashlib
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from filelock import FileLock, Timeout
 
 from dataops_dagster import process
 from dataops_dagster.errors import ToolError
-from dataops_dagster.folders import cache_folder
+from dataops_dagster.folders import cache_folder, usable
 from dataops_dagster.git import (
     NETWORK_SECONDS,
     Access,
@@ -50,12 +51,15 @@ _HAVES = 256
 _MANY_BLOBS = 20_000
 """More contents than this are not asked for one by one."""
 
+_OUTDATED_SECONDS = 2 * NETWORK_SECONDS
+
 _SAMPLE, _LOOSE_IN_SAMPLE, _PACKS = "17", 27, 50
 
 _MOVED = re.compile(
     r"stale info|non-fast-forward|fetch first|already exists|cannot lock ref"
     r"|failed to (update|lock)|incorrect old value|atomic transaction failed"
 )
+_LOCK = re.compile(r"Unable to create '([^']+\.lock)': File exists")
 # What git says of a cache that a crash or a disk left broken, or locked by a process that is gone.
 _BROKEN = re.compile(
     r"not a git repository: |\.lock': File exists|object file \S+ is empty|is corrupt"
@@ -75,6 +79,12 @@ class PushRejected:
 
     reason: str
     moved: bool
+
+    @property
+    def lock(self) -> str:
+        """The server's file that stood in the way; empty if none did."""
+        found = _LOCK.search(self.reason)
+        return found[1] if found else ""
 
 
 class _CacheBroken(ToolError):  # noqa: N818  # its name is what happened
@@ -98,21 +108,23 @@ class Store(Objects):
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        try:
-            with self._file_lock:
-                yield
-        except Timeout:
-            raise ToolError(
-                f"waiting for {self._file_lock.lock_file}",
-                None,
-                f"another process fetched for longer than {self.seconds:g} s",
-                retryable=True,
-            ) from None
+        with usable(self.folder):
+            try:
+                with self._file_lock:
+                    yield
+            except Timeout:
+                raise ToolError(
+                    f"waiting for {self._file_lock.lock_file}",
+                    None,
+                    f"another process fetched for longer than {self.seconds:g} s",
+                    retryable=True,
+                ) from None
 
     @cached_property
     def _command(self) -> HardenedGit:
         if not (self.folder / "HEAD").exists():
-            self.folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with usable(self.folder.parent):
+                self.folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             with self._locked():
                 if not (self.folder / "HEAD").exists():
                     self._make()
@@ -246,6 +258,7 @@ class Store(Objects):
     def _fetch(self, access: Access, wanted: Wanted, ref: str) -> None:
         """Bring a branch's tip, and keep it by `ref`."""
         with self._locked():
+            self._sweep()
             try:
                 self._receive(access, wanted, ref)
             except NotInPart:
@@ -318,10 +331,17 @@ class Store(Objects):
             self._sweep()  # the next fetch tries again
 
     def _sweep(self) -> None:
-        """Remove what a git command that failed left behind."""
-        packs = self.folder / "objects" / "pack"
+        """Remove what git commands that failed left behind, and writers that were killed."""
+        objects = self.folder / "objects"
+        packs = objects / "pack"
         for leftover in (*packs.glob("tmp_*"), *packs.glob(".tmp-*")):
             leftover.unlink(missing_ok=True)
+        # Others may write single objects while we fetch; but nobody does for that long.
+        oldest = time.time() - _OUTDATED_SECONDS
+        for draft in (*objects.glob("obj*"), *objects.glob("??/tmp_obj_*")):
+            with contextlib.suppress(FileNotFoundError):
+                if draft.stat().st_mtime < oldest:
+                    draft.unlink()
 
     def _remote(self, access: Access) -> Remote:
         return Remote(access, str(self.folder))

@@ -19,9 +19,10 @@ from benchmarks import postgres
 from dataops_dagster.cli import main
 from dataops_dagster.demo import daemon
 from tests.conftest import PROJECT_FILES, SHOP
-from tests.deployment import EXAMPLES, Deployment, Machine, free_port, running, wait_for
+from tests.deployment import EXAMPLES, Deployment, Machine, running
 from tests.repositories import Workspace, git, make_workspace
 from tests.smart_http import SmartHttpServer
+from tests.telling import unused_port, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("postgres")]
 
@@ -85,7 +86,7 @@ def server(workspaces) -> Iterator[Slow]:
 def deployment(database, server, tmp_path_factory) -> Iterator[Deployment]:
     """The production example, with two code locations of the one project."""
     folder, variables = tmp_path_factory.mktemp("machines"), database.variables("dagster")
-    locations = {"one": free_port(), "two": free_port()}
+    locations = {"one": unused_port(), "two": unused_port()}
     made = Deployment(folder, variables, project_at(server.url), locations)
     with running(made, "webserver", "daemon"):
         yield made
@@ -249,7 +250,7 @@ def test_runs_take_place_on_celerys_workers(database, tmp_path):
     variables["CELERY_RESULT_BACKEND"] = f"db+{database.url('broker')}"
     with reached_by_http(tmp_path / "servers") as server:
         project = project_at(server.url)
-        made = Deployment(tmp_path, variables, project, {"one": free_port()}, "celery")
+        made = Deployment(tmp_path, variables, project, {"one": unused_port()}, "celery")
         with running(made, "webserver", "daemon", "worker"):
             prove(made, "one")
             assert statuses(made.end_of(made.promote("one", "prod"))) == ["SUCCESS"]
@@ -263,7 +264,7 @@ def test_a_database_that_does_not_answer_is_told_in_words(shop, tmp_path, monkey
     home = tmp_path / "dagster"
     home.mkdir()
     (home / "dagster.yaml").write_text((EXAMPLES / "production" / "dagster.yaml").read_text())
-    told = {"HOST": "127.0.0.1", "PORT": str(free_port()), "DB": "dagster"}
+    told = {"HOST": "127.0.0.1", "PORT": str(unused_port()), "DB": "dagster"}
     told |= {"USER": "dagster", "PASSWORD": "hunter2"}
     for name, value in told.items():
         monkeypatch.setenv(f"DAGSTER_POSTGRES_{name}", value)

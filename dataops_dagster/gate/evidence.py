@@ -46,11 +46,14 @@ class Choice:
     evidence: tuple[Evidence, ...] = ()
 
 
-def what_ran(step: Step, *, tree: str, environment: str) -> str:
-    """Return the digest of what a run is: the step's settings, the files, and the environment."""
+def what_ran(step: Step, *, tree: str, environment: str, at: Sequence[str] = ()) -> str:
+    """Return the digest of what a run is: the step's settings, the files, the environment, and where.
+
+    `at` names the place, for a platform that has one beside its step (see `Workspace.run_at`).
+    """
     # What only says when, how long, or what Dagster shows, changes nothing of what ran.
-    settings = step.model_dump(mode="json", exclude={"when", "deadline", "streams"})
-    text = json.dumps([settings, tree, environment], sort_keys=True, separators=(",", ":"))
+    settings = step.model_dump(mode="json", exclude={"when", "deadline", "streams", "produces"})
+    text = json.dumps([settings, tree, environment, *at], sort_keys=True, separators=(",", ":"))
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -24,8 +24,12 @@ COMMIT, TREE, ENVIRONMENT = "dataops/commit", "dataops/tree", "dataops/environme
 RAN, DETAIL, OUTCOME = "dataops/ran", "dataops/detail", "dataops/outcome"
 DIGEST, GATE = "dataops/digest", "dataops/gate"
 DECISION, BY, REASON = "dataops/decision", "dataops/by", "dataops/reason"
-HELD = "held"
-"""The outcome of a deployment that waits for an approval of its plan."""
+HELD, FAILED = "held", "failed"
+"""The outcome of a deployment that waits for an approval of its plan, and of one that was refused."""
+
+IDLE = "nothing to do"
+"""The outcome of a promotion or deployment that found all done. It is observed, so that the asset
+goes on to show what was last done."""
 
 PLAN, EXPIRES, LIFTS = "dataops/plan", "dataops/expires", "dataops/lifts"
 
@@ -123,12 +127,14 @@ def deployments(instance: dg.DagsterInstance, project: str, workspace: str) -> S
         if (entry := record.event_log_entry) and (event := entry.asset_materialization)
         if _by_deploy_op(instance, entry, project)
     ]
-    failed = [
-        record.event_log_entry.run_id
+    observed = [
+        (record.event_log_entry.run_id, seen.metadata)
         for record in instance.fetch_observations(key, limit=_RECORDS).records
+        if (seen := record.event_log_entry.asset_observation)
         if _by_deploy_op(instance, record.event_log_entry, project)
     ]
-    attempts = {run_id for _, run_id, _ in done} | set(failed)
+    idle = {run_id for run_id, metadata in observed if text(metadata, OUTCOME) == IDLE}
+    attempts = {run_id for _, run_id, _ in done} | {run_id for run_id, _ in observed}
     if not attempts:
         return []
     records = [
@@ -138,7 +144,6 @@ def deployments(instance: dg.DagsterInstance, project: str, workspace: str) -> S
             dg.RunsFilter(job_name=naming.deploy_job(project)), limit=_RECORDS
         ),
     ]
-    idle = {run_id for _, run_id, metadata in done if not text(metadata, TREE)}
     tried = {
         record.dagster_run.run_id: record
         for record in records
@@ -326,7 +331,7 @@ def deployment_failed(
 ) -> bool:
     """Say whether the run ended with the platform's no, rather than without an answer."""
     told = _told_of_deployment(instance, run, project, workspace)
-    return any(text(metadata, OUTCOME) != HELD for metadata in told)
+    return any(text(metadata, OUTCOME) == FAILED for metadata in told)
 
 
 def deployment_waits_for(
@@ -363,14 +368,27 @@ def shown_gate(instance: dg.DagsterInstance, key: dg.AssetKey) -> Mapping[str, A
 
 def recorded_head(instance: dg.DagsterInstance, project: str, workspace: Workspace) -> str | None:
     """Return a workspace's head as Dagster knows it: observed for a source, else materialized."""
+    return _recorded(instance, project, workspace).get(naming.DATA_VERSION_TAG)
+
+
+def recorded_inputs(
+    instance: dg.DagsterInstance, project: str, target: Workspace
+) -> dict[str, str | None]:
+    """Return the commit of each upstream that a target has, as Dagster knows it."""
+    tags = _recorded(instance, project, target)
+    return {name: tags.get(naming.input_tag(project, name)) for name in target.upstream}
+
+
+def _recorded(
+    instance: dg.DagsterInstance, project: str, workspace: Workspace
+) -> Mapping[str, str]:
     key = naming.asset_key(project, workspace.name)
     fetch = instance.fetch_materializations if workspace.upstream else instance.fetch_observations
-    found = fetch(key, limit=1).records
-    if not found:
-        return None
-    entry = found[0].event_log_entry
-    event = entry.asset_materialization or entry.asset_observation
-    return (event.tags or {}).get(naming.DATA_VERSION_TAG) if event else None
+    for record in fetch(key, limit=1).records:
+        entry = record.event_log_entry
+        event = entry.asset_materialization or entry.asset_observation
+        return (event.tags if event else None) or {}
+    return {}
 
 
 def unfinished(instance: dg.DagsterInstance) -> Sequence[dg.RunRecord]:

@@ -11,7 +11,7 @@ from dataops_dagster import clock, rollback
 from dataops_dagster.errors import DataOpsError
 from dataops_dagster.heads import Head, Heads, look_up_all
 from dataops_dagster.model import Considered
-from dataops_dagster.orchestration import metadata, naming, records
+from dataops_dagster.orchestration import metadata, naming, provenance, records
 from dataops_dagster.orchestration.asking import Asking
 from dataops_dagster.orchestration.requests import PROMOTION, Observer
 from dataops_dagster.settings import Project, Workspace
@@ -75,7 +75,7 @@ def _moved(
             yield dg.AssetMaterialization(
                 key,
                 description="The head was moved, and no run here recorded it.",
-                tags=tags,
+                tags=tags | _provenance(project, workspace, heads),
                 metadata={
                     records.COMMIT: str(head.commit),
                     records.OUTCOME: f"release {head.release}"
@@ -84,6 +84,11 @@ def _moved(
                     **({} if head.release else _drift(project, workspace, head)),
                 },
             )
+
+
+def _provenance(project: Project, target: Workspace, heads: Heads) -> dict[str, str]:
+    store = store_of(project, seconds=FETCH_SECONDS)
+    return provenance.tags(project, provenance.arrived(project, target, heads, store=store))
 
 
 def _is_being_moved(asking: Asking, project: Project, target: Workspace) -> bool:

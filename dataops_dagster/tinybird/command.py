@@ -1,7 +1,7 @@
 """The one door to `tb`: a private home, an environment from nothing, no secret in argv or output.
 
-Tokens reach it in its environment only. Nothing of what it prints decides anything: its exit code
-does, and what the API says.
+Tokens reach it in its environment only. Nothing of what it prints makes a success: that takes its
+exit code, and what the API says.
 """
 
 from __future__ import annotations
@@ -139,6 +139,7 @@ class Tb:
             stdin=stdin.encode(),
             on_line=note,
             secrets=[*forms(self.secrets), *all_spellings([*self.secrets, *self._hidden()])],
+            umask=0o077,  # it writes files with tokens, and lets everybody read them
             gently=signal.SIGINT,  # at which Forward takes its deployment back; SIGTERM leaves it
         )
         return Ended(done.code, list(lines), done.timed_out)
