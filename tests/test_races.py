@@ -175,7 +175,7 @@ def test_two_real_daemons_on_one_instance_promote_each_change_once(tmp_path: Pat
             has_it = ("merge-base", "--is-ancestor", change, "main")
             wait_for("the promotion", lambda: is_true(shop.staging.bare, *has_it))  # noqa: B023
             head = check_round(shop, head, persons)
-    assert processes_of(tmp_path) == []
+    wait_for("the end of what they started", lambda: not processes_of(tmp_path), 60)
     check_round(shop, head, persons)
     with dg.DagsterInstance.from_config(str(home)) as instance:
         keys = Counter(run.tags.get("dagster/run_key") for run in instance.get_runs())
