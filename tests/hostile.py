@@ -136,12 +136,13 @@ Plant = Callable[[Site], None]
 class Payload:
     """What is planted, under a name.
 
-    One that is `huge` is tried in a process of its own, `hangs` holds up whoever reads it, and what is
-    of the `server` belongs to who serves the repository: its own programs may run it.
+    One that is `refused` gets nowhere, `huge` is tried in a process of its own, and `hangs` holds up
+    whoever reads it. What is of the `server` belongs to who serves the repository, whose programs run it.
     """
 
     name: str
     plant: Plant
+    refused: bool = False
     huge: bool = False
     hangs: bool = False
     server: bool = False
@@ -167,7 +168,7 @@ def payload(name: str, **kind: bool) -> Callable[[Plant], Plant]:
 
 ENTRIES = (
     *(b".git", b".GIT", b".Git", b"git~1", b".git ", b".git::$INDEX_ALLOCATION"),
-    *(".g\u200cit".encode(), b"..", b".", b"", b"up/../../out", b"C:\\out"),
+    *(".g\u200cit".encode(), b"..", b".", b"", b"up/../../out"),
 )
 
 
@@ -182,10 +183,10 @@ def _entry(name: bytes) -> Plant:
 
 
 for _name in ENTRIES:
-    payload(f"an entry {_name.decode()!a}")(_entry(_name))
+    payload(f"an entry {_name.decode()!a}", refused=True)(_entry(_name))
 
 
-@payload("a link and a folder of one name")
+@payload("a link and a folder of one name", refused=True)
 def plant_link_and_folder(site: Site) -> None:
     link = site.write("blob", str(site.canary.parent).encode())
     content = site.write("blob", b"owned\n")
@@ -207,7 +208,7 @@ def plant_links(site: Site) -> None:
     site.add(*((LINK, name, outside) for name in names))
 
 
-@payload("a .gitmodules that is a link")
+@payload("a .gitmodules that is a link", refused=True)
 def plant_linked_modules(site: Site) -> None:
     site.add((LINK, b".gitmodules", site.write("blob", b"../outside")))
 
@@ -259,7 +260,7 @@ def plant_attributes(site: Site) -> None:
     (site.bare / "info" / "attributes").write_text("* filter=evil diff=evil merge=evil\n")
 
 
-@payload("attributes of a megabyte")
+@payload("attributes of a megabyte", refused=True)
 def plant_long_attributes(site: Site) -> None:
     site.files({".gitattributes": "* " + "a" * 1_000_000 + "\n"})
 
@@ -280,10 +281,10 @@ MODULES = {
     "a path that is an option": "\turl = ../x\n\tpath = -utouch${{IFS}}{canary}",
     "a url with a newline": "\turl = https://example.com/%0ahost=evil.example",
     "a name that leads out": '\turl = ../x\n[submodule "../../hooks"]\n\tpath = x\n\turl = ../x',
-    "a folder of the parent": "\turl = ../prod.git",
 }
 for _name, _line in MODULES.items():
-    payload(f"a submodule with {_name}")(_module(_line))
+    # git's checks let the first of them in: a url means nothing until somebody fetches it.
+    payload(f"a submodule with {_name}", refused="ext::" not in _line)(_module(_line))
 
 
 @payload("a bare repository among the files")
@@ -347,7 +348,7 @@ def plant_alternates(site: Site) -> None:
     (info / "http-alternates").write_text("http://127.0.0.1:1/objects\n")
 
 
-@payload("a link in place of a branch")
+@payload("a link in place of a branch", refused=True)
 def plant_linked_branch(site: Site) -> None:
     path = site.bare / "refs" / "heads" / "main"
     path.unlink()
@@ -469,16 +470,6 @@ def plant_claims(site: Site) -> None:
     git(site.bare, "notes", "add", "-f", "-m", text, "main")
 
 
-@payload("replace refs")
-def plant_replaced(site: Site) -> None:
-    kept = site.workspace.head
-    evil = site.write("blob", f"touch {site.canary}\n".encode())
-    site.add((FILE, b"run.sh", evil), message=b"Evil")
-    replaced = site.workspace.head
-    site.set(kept.encode())
-    git(site.bare, "replace", kept, replaced)
-
-
 @payload("branches that are options")
 def plant_refs(site: Site) -> None:
     names = ("-x", f"--upload-pack=touch${{IFS}}{site.canary.name}", "HEAD", "refs/heads/main", "@")
@@ -507,6 +498,17 @@ def plant_encoding(site: Site) -> None:
     who = "M+AAo-committer Grace <grace@example.com> 1 +-0000+AAo-x <m@evil.example> 1 +0000"
     text = f"tree {tree}\nparent {head}\nauthor {who}\ncommitter {who}\nencoding UTF-7\n\n+AAA-+ABs-[31m\n"
     site.set(site.write("commit", text.encode()))
+
+
+@payload("replace refs")
+def plant_replaced(site: Site) -> None:
+    """The last that is planted: from here on git itself sees what is not there."""
+    kept = site.workspace.head
+    evil = site.write("blob", f"touch {site.canary}\n".encode())
+    site.add((FILE, b"run.sh", evil), message=b"Evil")
+    replaced = site.workspace.head
+    site.set(kept.encode())
+    git(site.bare, "replace", kept, replaced)
 
 
 # --- what is without measure ------------------------------------------------------------------
