@@ -47,11 +47,26 @@ def usable(place: Path | str) -> Iterator[None]:
 @contextlib.contextmanager
 def scratch(name: str) -> Iterator[Path]:
     """Give a folder that only this user may enter, and that goes afterwards."""
-    with (
-        usable("a folder for a moment"),
+    with usable("a folder for a moment"):
         # A program may leave what only it can delete.
-        tempfile.TemporaryDirectory(
-            prefix=f"dataops-{name}-", ignore_cleanup_errors=True
-        ) as folder,
-    ):
-        yield Path(folder)
+        made = tempfile.TemporaryDirectory(prefix=f"dataops-{name}-", ignore_cleanup_errors=True)
+        try:
+            yield Path(made.name)
+        finally:
+            try:
+                made.cleanup()
+            except RecursionError:  # before Python 3.13 each level is a call
+                _flatten(Path(made.name))
+                made.cleanup()
+
+
+def _flatten(folder: Path) -> None:
+    """Move all folders within a folder to its top, so that none is deep."""
+    waiting = [str(folder)]
+    while waiting:
+        with os.scandir(waiting.pop()) as entries:
+            inside = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+        for path in inside:
+            top = tempfile.mkdtemp(dir=folder)
+            os.replace(path, top)  # noqa: PTH105  # there are as many as somebody likes
+            waiting.append(top)

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import os
 import subprocess
+import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from hashlib import sha1
 from pathlib import Path
 
 from tests.repositories import ENVIRONMENT, Workspace, git
@@ -523,18 +526,24 @@ def plant_bomb(site: Site) -> None:
     site.add((FOLDER, b"bomb", tree))
 
 
-@payload("folders within folders", huge=True)
-def plant_nest(site: Site) -> None:
-    """Forty thousand folders, each in the one before, in one pack: an object each would take long."""
-    parts = [b"blob\nmark :1\ndata 2\nx\n", b"commit refs/heads/nest\n"]
-    parts += [b"committer M <m@evil.example> 1 +0000\ndata 0\n"]
-    parts += [b"M 100644 :1 " + b"d/" * 1900 + b"x\n"]
-    _import(site, b"".join(parts))
-    inner = git(site.bare, "rev-parse", "nest:d").encode()
-    for _ in range(300):
-        inner = site.tree([(FOLDER, b"d", inner)])
-    git(site.bare, "update-ref", "-d", "refs/heads/nest")
+def plant_nest(site: Site, depth: int) -> None:
+    """Put folders into each other, all in one pack: one call an object would take long."""
+    inner, trees = site.write("blob", b"x\n"), []
+    mode = FILE
+    for _ in range(depth):
+        content = b"%s d\0" % mode + bytes.fromhex(inner.decode())
+        inner, mode = sha1(b"tree %d\0" % len(content) + content).hexdigest().encode(), FOLDER
+        trees.append(
+            b"%c%c" % (0xA0 | len(content) & 15, len(content) >> 4) + zlib.compress(content)
+        )
+    pack = b"PACK" + (2).to_bytes(4, "big") + depth.to_bytes(4, "big") + b"".join(trees)
+    command = ["git", "index-pack", "--stdin"]
+    subprocess.run(command, cwd=site.bare, input=pack + sha1(pack).digest(), check=True)
     site.add((FOLDER, b"nest", inner))
+
+
+for _depth in (2_000, 50_000):
+    payload(f"{_depth} folders in each other", huge=True)(partial(plant_nest, depth=_depth))
 
 
 @payload("a commit of 100,000 files", huge=True)
