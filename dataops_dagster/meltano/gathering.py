@@ -26,6 +26,9 @@ _SETTINGS = 200_000
 _PIPELINES = 500
 """How many pipelines are read."""
 
+_PIPELINE_BYTES = 4 * LARGEST
+"""How large they may be together: reading takes a while."""
+
 
 def gather(files: Files) -> Reading | None:
     """Read the project at the top of a commit; None if there is none.
@@ -158,11 +161,15 @@ def _pipelines(files: Files) -> tuple[list[Pipeline], list[Unreadable]]:
         if path.startswith(FOLDER) and path.endswith((".yml", ".yaml")) and kind is Kind.FILE
     )
     found, problems = list[Pipeline](), list[Unreadable]()
-    contents = files.contents(paths[:_PIPELINES])
+    contents, total = files.contents(paths[:_PIPELINES]), 0
     for path in paths[:_PIPELINES]:
         if path not in contents:
             problems.append(Unreadable(Place(path, 1), f"it is larger than {LARGEST} bytes"))
             continue
+        total += len(contents[path])
+        if total > _PIPELINE_BYTES:
+            problems.append(Unreadable(Place(path, 1), "pipelines are too large together"))
+            break
         read = read_yaml(path, contents[path])
         problems += read.problems
         made = None if read.problems else pipeline(path, read.value)
