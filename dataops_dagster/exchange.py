@@ -11,6 +11,7 @@ from typing import Any
 from dataops_dagster import process
 from dataops_dagster.connections import BROKEN, NOT_YET, REDIRECTS, body_of, persist, send
 from dataops_dagster.errors import ToolError
+from dataops_dagster.spellings import all_spellings
 from dataops_dagster.text import one_line
 
 REQUEST_SECONDS = 30.0
@@ -64,7 +65,7 @@ class Exchange:
     ) -> ToolError:
         """Return an error that names what was asked, and holds no secret."""
         where = f"asking {self.name} ({self.url})"
-        said = process.clean(text, self.secrets)
+        said = process.clean(text, all_spellings(self.secrets))
         return ToolError(where, code, said, retryable=retryable, hint=hint)
 
     def _once(self, body: bytes | None, left: float) -> bytes:

@@ -1,4 +1,4 @@
-"""Where this machine keeps our caches, the state of tools and what is there for a moment.
+"""Where this machine keeps our caches and the state of tools.
 
 What a disk refuses there becomes an error of ours: it names the place, and time may heal it.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,31 +41,3 @@ def usable(place: Path | str) -> Iterator[None]:
     except OSError as error:
         where, reason = error.filename or place, error.strerror or str(error)
         raise ToolError(f"using {where}", None, reason, retryable=True, hint=NO_ROOM) from None
-
-
-@contextlib.contextmanager
-def scratch(name: str) -> Iterator[Path]:
-    """Give a folder that only this user may enter, and that goes afterwards."""
-    with usable("a folder for a moment"):
-        # A program may leave what only it can delete.
-        made = tempfile.TemporaryDirectory(prefix=f"dataops-{name}-", ignore_cleanup_errors=True)
-        try:
-            yield Path(made.name)
-        finally:
-            try:
-                made.cleanup()
-            except RecursionError:  # before Python 3.13 each level is a call
-                _flatten(Path(made.name))
-                made.cleanup()
-
-
-def _flatten(folder: Path) -> None:
-    """Move all folders within a folder to its top, so that none is deep."""
-    waiting = [str(folder)]
-    while waiting:
-        with os.scandir(waiting.pop()) as entries:
-            inside = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
-        for path in inside:
-            top = tempfile.mkdtemp(dir=folder)
-            os.replace(path, top)  # noqa: PTH105  # there are as many as somebody likes
-            waiting.append(top)

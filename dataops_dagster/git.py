@@ -20,7 +20,11 @@ from dataops_dagster import process
 from dataops_dagster.errors import ConfigError, ToolError
 from dataops_dagster.folders import NO_ROOM
 from dataops_dagster.settings import Project, Workspace
+from dataops_dagster.spellings import all_spellings
 from dataops_dagster.text import inert
+
+OLDEST, RENEWED = (2, 39), (2, 50, 2)
+"""The first git that we support, and the first with all the security updates that we know of."""
 
 LOCAL_SECONDS = 120.0
 NETWORK_SECONDS = 300.0
@@ -186,6 +190,10 @@ class Access:
         value = os.environ.get(self.password_variable, "") if self.password_variable else ""
         return (value,) if value else ()
 
+    def clean(self, text: str) -> str:
+        """Return what a server said as it may be shown: inert, and without the login that it knows."""
+        return process.clean(text, all_spellings(self.secrets))
+
     def environment(self) -> dict[str, str]:
         """Return what git needs to reach the server; raises `ConfigError` without the secret."""
         if not self.password_variable:
@@ -231,7 +239,7 @@ class HardenedGit(gitpython.Git):
         seconds: float | None = None,
         lazy: bool = False,
     ) -> process.Completed:
-        """Run one git command; with `access` it may reach that server.
+        """Run one git command; with `access` it may reach that server, and ends when we are killed.
 
         With `lazy` git knows the server as the remote `PROMISOR` and asks it for objects that a
         partial cache lacks.
@@ -248,6 +256,7 @@ class HardenedGit(gitpython.Git):
             stdout=stdout,
             deadline=deadline,
             memory=MEMORY_BYTES,
+            guarded=access is not None and urlsplit(access.url).scheme != "file",
         )
         if done.is_cut:
             raise TooMuch.said_by(arguments[0])
@@ -292,8 +301,8 @@ def error_of(
     text = done.stderr.decode("utf-8", "replace")[-4000:]
     if done.timed_out:
         text = f"no answer within {seconds:.0f} s"
-    secrets = access.secrets if access else ()
-    tail = "\n  ".join(process.clean(line, secrets) for line in text.splitlines())
+    clean = access.clean if access else inert
+    tail = "\n  ".join(map(clean, text.splitlines()))
     hint, retryable = "", done.timed_out
     if _NO_ROOM.search(tail) or done.code == -signal.SIGXFSZ:
         hint, retryable = NO_ROOM, True
@@ -320,10 +329,27 @@ def version() -> str:
     return HardenedGit().command("--version").stdout.decode().strip()
 
 
-def version_number() -> tuple[int, ...]:
-    """Return git's version as numbers, such as (2, 39, 5)."""
-    found = re.search(r"\d+(\.\d+)+", version())
+def version_number(said: str = "") -> tuple[int, ...]:
+    """Return git's version, or the one that `git --version` said, as numbers, such as (2, 39, 5)."""
+    found = re.search(r"\d+(\.\d+)+", said or version())
     return tuple(map(int, found[0].split("."))) if found else ()
+
+
+def unsupported(said: str) -> ConfigError | None:
+    """Return what is wrong with the git that said so of itself: it is older than we support."""
+    if version_number(said) >= OLDEST:
+        return None
+    oldest = ".".join(map(str, OLDEST))
+    hint = f"install git {oldest} or newer, with its vendor's security updates"
+    return ConfigError.at("git", f"{said} is too old", hint)
+
+
+def advice(said: str) -> str:
+    """Return what a person should see to with the git that said so of itself, if anything."""
+    if version_number(said) >= RENEWED:
+        return ""
+    renewed = ".".join(map(str, RENEWED))
+    return f"{said}: see that its vendor's security updates are in; git itself has them since {renewed}"
 
 
 def branch_ref(branch: str) -> str:

@@ -63,12 +63,21 @@ class Failing:
 
 @dataclass(frozen=True)
 class Operation:
-    """One thing that a deployment does to one resource of a platform: a verb, a kind, a name."""
+    """One thing that a deployment does to one resource of a platform: a verb, a kind, a name.
+
+    `detail` says in words what changes, where anybody knows.
+    """
 
     verb: str
     kind: str
     name: str
     is_destructive: bool = False
+    detail: str = ""
+
+    @property
+    def note(self) -> str:
+        """What people should know of it, in words."""
+        return ": ".join(filter(None, ("destructive" if self.is_destructive else "", self.detail)))
 
 
 @dataclass(frozen=True)
@@ -99,7 +108,8 @@ class Evidence:
     """The recorded outcome of one run of a workspace at one commit in one environment.
 
     `ran` says in words what was run; `digest` names exactly it (see `what_ran`), and is empty for a
-    job of the user's own.
+    job of the user's own. Of two runs the one that was asked for later has the greater `place`: a
+    clock may be put back between them. It is 0 where nobody knows.
     """
 
     workspace: str
@@ -112,6 +122,7 @@ class Evidence:
     ran: str
     detail: str = ""
     digest: str = ""
+    place: int = 0
 
 
 class DecisionKind(str, Enum):
@@ -395,14 +406,23 @@ class Promoted:
 
 @dataclass(frozen=True)
 class Raced:
-    """Someone moved the target between plan and publish; nothing was written."""
+    """Someone moved the target between plan and publish; nothing was written.
+
+    `lock` is a file of the server's that stood in the way: somebody was at work there, or died there.
+    """
 
     target: str
     expected: str | None
+    lock: str = ""
 
     @property
     def reason(self) -> str:
         """One line, for when it was lost time and again."""
+        if self.lock:
+            return (
+                f"the server of {self.target} found {self.lock} in the way time and again; nothing was"
+                " written. If no git works there, one was killed there: remove that file"
+            )
         return f"{self.target} was moved by others time and again; nothing was written"
 
 

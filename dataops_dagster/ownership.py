@@ -10,7 +10,7 @@ from dataops_dagster import yaml_keys
 from dataops_dagster.git import Access, TooMuch
 from dataops_dagster.objects import Entry
 from dataops_dagster.store import Store
-from dataops_dagster.yaml_keys import Unkeepable
+from dataops_dagster.yaml_text import Unkeepable
 
 _FILES = ("100644", "100755")
 

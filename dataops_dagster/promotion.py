@@ -123,7 +123,8 @@ def _decide(judge: Judge, commit: str | None, *, override: Override | None) -> C
     chosen = choice.commit or (wanted if override else None)
     if chosen is None:
         return Held(target.name, (*choice.verdicts, *judge.on_target()))
-    skipped = heads[heads.index(chosen) + 1 :]
+    # Nothing waited to be promoted before there was a first promotion.
+    skipped = heads[heads.index(chosen) + 1 :] if planner.last_release else []
     planned = planner.plan(chosen, news if chosen == wanted else None, skipped)
     if not isinstance(planned, Plan):
         return planned
@@ -215,7 +216,7 @@ def publish(project: Project, ready: Ready, *, store: Store, now: datetime) -> A
     if refused is None:
         return Promoted(ready, made)
     if refused.moved:
-        return Raced(target.name, planned.base)
+        return Raced(target.name, planned.base, refused.lock)
     return Rejected(
         target.name,
         f"the server of {target.name} refused the push: {refused.reason}",

@@ -42,8 +42,11 @@ def check(session: Session) -> None:
     served, by_hand, wrong = meltano_cloud.checked(session, projects)
     at_tinybird, silent = tinybird.looked(session, projects)
     broken += [*wrong, *silent]
+    said = git.version()
+    by_hand += [advice] if (advice := git.advice(said)) else []
+    broken += [old] if (old := git.unsupported(said)) else []
     data = {
-        "git": git.version(),
+        "git": said,
         "workspaces": [dict(zip(header, row, strict=True)) for row in rows],
         "meltano_cloud": [dict(zip(meltano_cloud.HEADER, row, strict=True)) for row in served],
         "tinybird": tinybird.as_dicts(at_tinybird),
@@ -53,7 +56,7 @@ def check(session: Session) -> None:
     }
     session.show(
         data,
-        f"{git.version()}; the configuration is well formed",
+        f"{escape(said)}; the configuration is well formed",
         table(header, rows),
         *([table(meltano_cloud.HEADER, served)] if served else []),
         *([table(tinybird.HEADER, at_tinybird)] if at_tinybird else []),

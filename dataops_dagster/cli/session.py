@@ -93,7 +93,7 @@ class Session:
         tinybird = workspace.tinybird
         if tinybird is None or workspace.gate is None:
             return frozenset()
-        fills = tinybird.fixtures is not Fixtures.NEVER and project.is_production(workspace)
+        fills = tinybird.fixtures is not Fixtures.NEVER and tinybird.is_production
         asks = fills or tinybird.destructive is Destructive.APPROVE
         if not asks and not os.environ.get("DAGSTER_HOME"):
             return frozenset()

@@ -74,10 +74,7 @@ def effects(found: Effects) -> Iterator[Table | str]:
     """Yield what a deployment would do, or why nobody could say."""
     where = f" to {found.where}" if found.where else ""
     if found.operations:
-        rows = [
-            (o.verb, o.kind, o.name, "destructive" if o.is_destructive else "")
-            for o in found.operations
-        ]
+        rows = [(o.verb, o.kind, o.name, o.note) for o in found.operations]
         yield table(("", "kind", "name", ""), rows, title=f"deploying it{where}")
     elif found.digest:
         yield f"deploying it{escape(where)}: no changes"

@@ -152,8 +152,8 @@ def recreate(
 
 def _confirmed(session: Session, found: Found, given: str | None) -> str:
     """Return the name that a person typed, after they were told what would be lost."""
-    project, named, settings = found
-    if given is not None or project.is_production(named) or not settings.recreate:
+    _, named, settings = found
+    if given is not None or settings.is_production or not settings.recreate:
         return given or ""
     if session.as_json or not sys.stdin.isatty():
         hint = f"add --confirm {settings.workspace}, its name at Tinybird"

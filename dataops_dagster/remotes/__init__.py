@@ -218,7 +218,9 @@ class Remote:
         report = self._asked(ask, plain, deadline)
         if not report.refused:
             self._prove({ref: new for ref, (_, new) in updates.items()}, deadline)
-        return report
+        # A server, and its hooks, know the login, and may repeat it.
+        refused = {ref: self.access.clean(reason) for ref, reason in report.refused.items()}
+        return Report(refused, tuple(map(self.access.clean, report.said)))
 
     def _prove(self, moved: Mapping[str, str], deadline: _Deadline) -> None:
         """Look whether the server has what it says it took; a copy of it may be a moment behind."""
@@ -321,7 +323,7 @@ class Remote:
 
     def _error(self, text: str, *, retryable: bool = False, hint: str = "") -> ToolError:
         where = f"asking the server of {self.access.where} ({self.access.url})"
-        return ToolError(where, None, text, retryable=retryable, hint=hint)
+        return ToolError(where, None, self.access.clean(text), retryable=retryable, hint=hint)
 
 
 def _is_wanted(ref: str, names: Iterable[str]) -> bool:

@@ -140,4 +140,4 @@ class HttpService:
         self, code: int | None, text: str, *, retryable: bool = False, hint: str = ""
     ) -> ToolError:
         where = f"asking the server of {self.access.where} ({self.access.url})"
-        return ToolError(where, code, text, retryable=retryable, hint=hint)
+        return ToolError(where, code, self.access.clean(text), retryable=retryable, hint=hint)
