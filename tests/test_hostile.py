@@ -5,21 +5,29 @@ A payload proves itself by a canary, a file that it would make. None appears.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import random
 import shutil
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import pytest
 
-from dataops_dagster import config, process, store
+from dataops_dagster import committed, config, linting, process, store
+from dataops_dagster.committed import CommittedFiles
 from dataops_dagster.errors import ToolError
+from dataops_dagster.execution import pin
+from dataops_dagster.gate import lint
+from dataops_dagster.meltano import gathering
+from dataops_dagster.meltano.files import GivenFiles
 from dataops_dagster.model import Rejected
+from dataops_dagster.remotes import wire
 from dataops_dagster.text import inert_lines
-from tests.bad_server import World, nothing_is_left
+from tests.bad_server import World, nothing_is_left, packet
 from tests.conftest import PROJECT_FILES, make_shop, promote_all_the_way
 from tests.hostile import PAYLOADS, SECRET, Payload, Site
 from tests.hostile_acts import MELTANO, TEXT, Told, acts, do, look, world_at
@@ -340,3 +348,85 @@ def test_a_huge_file_whose_key_a_target_owns_is_refused(world: World):
     answer = world.attempt()
     assert isinstance(answer, Rejected), answer
     assert "too large" in answer.reason
+
+
+# --- more YAML than anybody writes ------------------------------------------------------------
+
+
+def test_files_that_are_too_much_together_are_not_all_read(world: World, monkeypatch):
+    """Many paths may be one small object in git."""
+    monkeypatch.setattr(committed, "TOGETHER", 1000)
+    site(world, "dev").files({f"{i}.yml": "x: 1\n" * 50 for i in range(20)})
+    world.attempt()
+    files = CommittedFiles(world.shop.store, world.dev.head)
+    read = files.contents([f"{i}.yml" for i in range(20)])
+    assert 0 < len(read) < 10
+
+
+def test_pipelines_that_are_too_large_together_are_told_and_not_read(monkeypatch):
+    monkeypatch.setattr(gathering, "_PIPELINE_BYTES", 1000)
+    files = {f"pipelines/{i:02d}.yml": "# " + "x" * 300 + "\n" for i in range(9)}
+    reading = gathering.gather(GivenFiles({"meltano.yml": "version: 1\n", **files}))
+    told = [str(problem.place.path) for problem in reading.problems if "together" in problem.reason]
+    assert told == ["pipelines/03.yml"]
+
+
+def test_findings_without_end_are_cut_and_that_is_a_finding(world: World, monkeypatch):
+    monkeypatch.setattr(linting, "_MOST", 150)
+    assert len(lint.findings("a.yml", b"a: 1\n" * 5000)) == 100
+    site(world, "dev").files({f"{i}.yml": "a: 1\n" * (200 + i) for i in range(9)})
+    workspace = world.shop.project.workspaces["dev"]
+    commit = pin(world.shop.project, workspace, None, store=world.shop.store)
+    found = linting.at_commit(
+        commit, world.shop.project, workspace, store=world.shop.store, ignore=()
+    )
+    told = [each for each in found.errors if "there is too much" in each.reason]
+    assert len(told) == 1
+    assert len(found.errors) < 300
+
+
+# --- servers that talk without end ------------------------------------------------------------
+
+
+class Talk(io.RawIOBase):
+    """An answer that says the same again and again before it ends."""
+
+    def __init__(self, again: bytes, times: int, end: bytes) -> None:
+        self.pieces = iter([again] * times + [end])
+        self.rest = b""
+
+    def read(self, size: int = -1) -> bytes:
+        while len(self.rest) < size and (piece := next(self.pieces, b"")):
+            self.rest += piece
+        read, self.rest = self.rest[:size], self.rest[size:]
+        return read
+
+
+def test_of_what_a_server_says_beside_a_pack_only_the_begin_is_kept():
+    said = packet(b"\x02" + b"x" * 60_000)
+    answer = Talk(said, 400, packet(b"\x01PACK") + b"0000")
+    answer.rest = packet(b"packfile\n")
+    tracemalloc.start()
+    assert list(wire.pack(answer)) == [b"PACK"]
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1_000_000
+
+
+def test_of_what_a_server_says_of_a_push_each_line_is_short():
+    told = packet(b"unpack ok\n") + packet(b"ng refs/heads/main " + b"n" * 60_000 + b"\n") + b"0000"
+    end = packet(b"\x01" + told) + b"0000"
+    report = wire.report(
+        Talk(packet(b"\x02" + b"x" * 60_000 + b"\n"), 50, end), ["refs/heads/main"]
+    )
+    assert len(report.refused["refs/heads/main"]) == 500
+    assert sum(map(len, report.said)) <= 1000
+
+
+@pytest.mark.parametrize("text", [b"ERR ", b"\x03"])
+def test_the_error_of_a_server_is_told_short(text):
+    answer = packet(b"packfile\n") + packet(text + b"\x1b[31m" + b"n" * 60_000)
+    with pytest.raises(wire.ServerRefused) as caught:
+        list(wire.pack(io.BytesIO(answer)))
+    assert len(str(caught.value)) == 500
+    assert str(caught.value).isprintable()
