@@ -363,9 +363,10 @@ def test_files_that_are_too_much_together_are_not_all_read(world: World, monkeyp
     assert 0 < len(read) < 10
 
 
-def test_pipelines_that_are_too_large_together_are_told_and_not_read(monkeypatch):
-    monkeypatch.setattr(gathering, "_PIPELINE_BYTES", 1000)
-    files = {f"pipelines/{i:02d}.yml": "# " + "x" * 300 + "\n" for i in range(9)}
+@only(("bound", "most"), [("_PIPELINE_BYTES", 1000), ("NODES", 8)])
+def test_pipelines_that_are_too_large_together_are_told_and_not_read(monkeypatch, bound, most):
+    monkeypatch.setattr(gathering, bound, most)
+    files = {f"pipelines/{i:02d}.yml": "a: 1\n# " + "x" * 300 + "\n" for i in range(9)}
     reading = gathering.gather(GivenFiles({"meltano.yml": "version: 1\n", **files}))
     told = [str(problem.place.path) for problem in reading.problems if "together" in problem.reason]
     assert told == ["pipelines/03.yml"]
