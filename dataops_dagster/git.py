@@ -120,6 +120,9 @@ _HINTS = {
         "only repositories of object format sha1 are supported; make it anew with"
         " `git init --object-format=sha1`"
     ),
+    re.compile(r"bad config (line|variable|value)|bad numeric config"): (
+        "mend the configuration of WHERE.repository itself"
+    ),
     re.compile(r"possible repository corruption on the remote side"): (
         "WHERE.repository is broken: `git fsck` in it says where"
     ),
