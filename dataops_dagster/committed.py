@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dataops_dagster.git import Access
-from dataops_dagster.meltano.files import LARGEST, Kind
+from dataops_dagster.meltano.files import LARGEST, TOGETHER, Kind
 from dataops_dagster.objects import Entry, Objects
 
 
@@ -27,13 +27,21 @@ class CommittedFiles:
         return {path: _kind(entry) for path, entry in self._listed().items()}
 
     def contents(self, paths: Sequence[str]) -> Mapping[str, bytes]:
-        """Read files, all at once; leaves out what is larger than `LARGEST`."""
+        """Read files, all at once; leaves out what is larger than `LARGEST`, or beyond `TOGETHER`."""
         blobs = {path: self._listed()[path].id for path in paths}
         if self.access and len(paths) > 1:
             self.objects.prefetch(self.commit, paths, self.access)
         wanted = list(dict.fromkeys(blobs.values()))
-        read = dict(self.objects.contents(wanted, largest=LARGEST, access=self.access))
-        return {path: read[blob] for path, blob in blobs.items() if blob in read}
+        read, found, total = dict[str, bytes](), dict[str, bytes](), 0
+        for blob, data in self.objects.contents(wanted, largest=LARGEST, access=self.access):
+            read[blob], total = data, total + len(data)
+            if total > TOGETHER:
+                break
+        for path, blob in blobs.items():
+            # One file may stand at many paths, and whoever reads them pays for each.
+            if blob in read and (total := total + len(read[blob])) <= 2 * TOGETHER:
+                found[path] = read[blob]
+        return found
 
     def _listed(self) -> dict[str, Entry]:
         if self._entries is None:

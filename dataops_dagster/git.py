@@ -104,11 +104,24 @@ _ABSENT = re.compile(
     r"|is this a git repository|invalid gitfile|bad line length character",
     re.IGNORECASE,
 )
-_OUT_OF_MEMORY = re.compile(r"out of memory|cannot allocate memory|mmap failed", re.IGNORECASE)
+_HINTS_OF_ANY = {
+    re.compile(r"out of memory|cannot allocate memory|mmap failed", re.IGNORECASE): (
+        f"it may take {MEMORY_BYTES // 1024**2} MiB: look for what is without measure in the"
+        " repository, such as folders within folders that never end"
+    ),
+    re.compile(r"file name too long", re.IGNORECASE): (
+        "a path in the repository is longer than this system takes: shorten it"
+    ),
+}
+"""What git's words mean for a repository, whatever was asked of it."""
+
 _HINTS = {
     re.compile(r"mismatched (object format|algorithms)|hash algorithm"): (
         "only repositories of object format sha1 are supported; make it anew with"
         " `git init --object-format=sha1`"
+    ),
+    re.compile(r"bad config (line|variable|value)|bad numeric config"): (
+        "mend the configuration of WHERE.repository itself"
     ),
     re.compile(r"possible repository corruption on the remote side"): (
         "WHERE.repository is broken: `git fsck` in it says where"
@@ -119,10 +132,6 @@ _HINTS = {
     re.compile(r"redirect|error: 30\d", re.IGNORECASE): (
         "the server sends us elsewhere: write the URL that it sends to as WHERE.repository, if it is"
         " yours"
-    ),
-    _OUT_OF_MEMORY: (
-        f"it may take {MEMORY_BYTES // 1024**2} MiB: look for what is without measure in the"
-        " repository, such as folders within folders that never end"
     ),
     re.compile(r"matches more than one"): (
         "some ref of it is named like another's full name: remove that one"
@@ -304,8 +313,9 @@ def error_of(
         hint = f"check {access.where}.credential, or the ssh key and known_hosts of this user"
     elif access and _ABSENT.search(tail):
         hint = f"check {access.where}.repository"
-    elif access or _OUT_OF_MEMORY.search(tail):
-        hint = next((text for said, text in _HINTS.items() if said.search(tail)), "")
+    else:
+        hints = {**_HINTS_OF_ANY, **(_HINTS if access else {})}
+        hint = next((text for said, text in hints.items() if said.search(tail)), "")
         hint = hint.replace("WHERE", access.where if access else "")
     where = f" for {access.where} ({access.url})" if access else ""
     return ToolError(

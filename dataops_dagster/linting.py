@@ -19,6 +19,10 @@ from dataops_dagster.settings import Project, Workspace
 from dataops_dagster.settings_steps import MeltanoStep
 from dataops_dagster.store import Store
 
+_TOGETHER = 64 * 1024 * 1024
+_MOST = 1000
+"""After so many bytes, or findings, files are not looked into any more; that is a finding itself."""
+
 
 @dataclass(frozen=True)
 class Linted:
@@ -94,12 +98,14 @@ def _in_files(
     for changed in store.differences(before, tree):
         if changed.after and changed.after.is_file:
             paths.setdefault(changed.after.id, []).append(shown(changed.path))
-    return [
-        finding
-        for blob, data in store.contents(paths, largest=lint.LARGEST, access=access)
-        for path in paths[blob]
-        for finding in lint.findings(path, data, ignore)
-    ]
+    found, total = list[Finding](), 0
+    for blob, data in store.contents(paths, largest=lint.LARGEST, access=access):
+        for path in paths[blob]:
+            total += len(data)
+            if total > _TOGETHER or len(found) > _MOST:
+                return [*found, *lint.unread(path, ignore)]
+            found += lint.findings(path, data, ignore)
+    return found
 
 
 def _sorted(in_files: Sequence[Finding], in_project: Sequence[Finding]) -> Linted:

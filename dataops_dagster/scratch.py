@@ -72,6 +72,14 @@ def _lock(path: Path) -> int | None:
 
 def _remove(path: Path) -> None:
     """Remove a folder, also one that a program made unwritable; what only root may remove stays."""
+    try:
+        _clear(path)
+    except RecursionError:  # before Python 3.13 each level of it is a call
+        _flatten(path)
+        _clear(path)
+
+
+def _clear(path: Path) -> None:
     shutil.rmtree(path, ignore_errors=True)
     for parent, names, _ in os.walk(path):
         for name in names:
@@ -80,3 +88,18 @@ def _remove(path: Path) -> None:
                 if not inner.is_symlink():
                     inner.chmod(0o700)
     shutil.rmtree(path, ignore_errors=True)
+
+
+def _flatten(folder: Path) -> None:
+    """Move all folders within a folder to its top, so that none is deep."""
+    waiting = [str(folder)]
+    while waiting:
+        parent = waiting.pop()
+        with contextlib.suppress(OSError):
+            os.chmod(parent, 0o700)  # noqa: PTH101  # there are as many as somebody likes
+            with os.scandir(parent) as entries:
+                inside = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+            for path in inside:
+                top = tempfile.mkdtemp(dir=folder)
+                waiting.append(top)
+                os.replace(path, top)  # noqa: PTH105

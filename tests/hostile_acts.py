@@ -117,11 +117,19 @@ def acts(world: World, side: str) -> Iterator[Told]:
     yield look("status")
 
 
+def heavy_acts(world: World, side: str) -> Iterator[Told]:
+    """Do what takes most, each in one way."""
+    for arguments in (("plan", "staging"), ("config", "show", side), ("audit", "staging")):
+        yield look(*arguments)
+    for act in ("run", "lint", "promote"):
+        yield do(world, act, side)
+
+
 def megabytes(who: int) -> int:
     return resource.getrusage(who).ru_maxrss // (1024 if sys.platform == "linux" else 1024**2)
 
 
 if __name__ == "__main__":
-    found = [vars(told) for told in acts(world_at(Path(sys.argv[1])), sys.argv[2])]
+    found = [vars(told) for told in heavy_acts(world_at(Path(sys.argv[1])), sys.argv[2])]
     taken = {"us": resource.RUSAGE_SELF, "programs": resource.RUSAGE_CHILDREN}
     print(json.dumps({"told": found, **{name: megabytes(who) for name, who in taken.items()}}))

@@ -36,6 +36,7 @@ from tests.bad_server import (
     drips,
     endless,
     hangs_up,
+    kind_of_content,
     make_template,
     make_world,
     never,
@@ -232,6 +233,25 @@ def test_an_answer_that_never_ends_and_comes_fast_is_cut_at_the_deadline(world: 
     world.server.fails(endless(REFS), LOOK_UP, path="dev")
     with within(SECONDS):
         failed(world)
+
+
+def counts_for_ever(handler, _) -> None:
+    """Say how long the next piece of the answer is, in a number without an end."""
+    kind = {"Content-Type": kind_of_content(handler), "Transfer-Encoding": "chunked"}
+    handler.begin(200, kind)
+    while not handler.server.closing.is_set():
+        handler.wfile.write(b"1" * 65_536)
+        handler.server.sent += 65_536
+
+
+@over_http
+@only("kind", [LOOK_UP, FETCH])
+def test_a_length_without_an_end_is_not_taken_in(world: World, short, kind):
+    short(world, kind)
+    world.server.fails(counts_for_ever, kind, path="dev")
+    with within(SECONDS, 5):
+        failed(world)
+    assert world.server.sent < 32_000_000
 
 
 @only("where", ["pre-receive", "update"])

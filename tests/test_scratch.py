@@ -92,3 +92,15 @@ def test_nothing_is_removed_that_only_looks_like_ours(parent: Path, tmp_path: Pa
         pass
     assert len(list(parent.iterdir())) == 3
     assert target.is_dir()
+
+
+def test_a_folder_goes_however_deep_it_is(parent: Path):
+    with scratch.folder("prod") as folder:
+        level = os.open(folder, os.O_RDONLY)
+        for _ in range(1500):
+            os.mkdir("d", dir_fd=level)
+            inner = os.open("d", os.O_RDONLY, dir_fd=level)
+            os.close(level)
+            level = inner
+        os.close(level)
+    assert list(parent.iterdir()) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import yaml
@@ -15,6 +16,7 @@ LARGEST = 1024 * 1024
 """Files of more bytes than this are not looked into."""
 
 _LONGEST = 200
+_MOST = 100
 _ALIASES = 100
 _DEPTH = 100
 _MERGE = "tag:yaml.org,2002:merge"
@@ -44,8 +46,14 @@ def findings(path: str, data: bytes, ignore: Iterable[str] = ()) -> list[Finding
         Finding(rule, path, line, one_line(reason)[:_LONGEST])
         for rule, look in RULES.items()
         if rule not in silenced
-        for line, reason in look(path, data)
+        for line, reason in islice(look(path, data), _MOST)
     ]
+
+
+def unread(path: str, ignore: Iterable[str] = ()) -> list[Finding]:
+    """Return what is to be said of a file, and all behind it, that there is too much to look into."""
+    reason = "is not looked into, and what comes after it: there is too much"
+    return [Finding("yaml", path, 1, reason)] if "yaml" not in ignore else []
 
 
 Found = Iterator[tuple[int, str]]

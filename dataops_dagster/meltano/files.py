@@ -10,6 +10,9 @@ from typing import Protocol
 LARGEST = 512 * 1024
 """Files of more bytes than this are not read."""
 
+TOGETHER = 32 * LARGEST
+"""Nor are those that come after this many bytes, of what is read at once."""
+
 
 class Kind(str, Enum):
     """What stands at a path."""
@@ -26,7 +29,7 @@ class Files(Protocol):
         """Return what stands at every path, folders left out."""
 
     def contents(self, paths: Sequence[str]) -> Mapping[str, bytes]:
-        """Read files, all at once; leaves out what is larger than `LARGEST`."""
+        """Read files, all at once; leaves out what is larger than `LARGEST`, or beyond `TOGETHER`."""
 
 
 @dataclass(frozen=True)

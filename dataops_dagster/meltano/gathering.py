@@ -14,7 +14,7 @@ from dataops_dagster.meltano.entries import Base, Entry
 from dataops_dagster.meltano.files import LARGEST, Files, Kind
 from dataops_dagster.meltano.lineage import Parent
 from dataops_dagster.meltano.model import Configuration, Place, Unreadable
-from dataops_dagster.meltano.parsing import read_yaml
+from dataops_dagster.meltano.parsing import NODES, read_yaml
 from dataops_dagster.meltano.project import Project, load
 from dataops_dagster.meltano.reading import MANIFEST, Key, Reading
 from dataops_dagster.meltano.resolving import resolve
@@ -25,6 +25,9 @@ _SETTINGS = 200_000
 
 _PIPELINES = 500
 """How many pipelines are read."""
+
+_PIPELINE_BYTES = 4 * LARGEST
+"""How large they may be together: reading takes a while."""
 
 
 def gather(files: Files) -> Reading | None:
@@ -158,12 +161,17 @@ def _pipelines(files: Files) -> tuple[list[Pipeline], list[Unreadable]]:
         if path.startswith(FOLDER) and path.endswith((".yml", ".yaml")) and kind is Kind.FILE
     )
     found, problems = list[Pipeline](), list[Unreadable]()
-    contents = files.contents(paths[:_PIPELINES])
+    contents, total, nodes = files.contents(paths[:_PIPELINES]), 0, 0
     for path in paths[:_PIPELINES]:
         if path not in contents:
             problems.append(Unreadable(Place(path, 1), f"it is larger than {LARGEST} bytes"))
             continue
+        total += len(contents[path])
+        if total > _PIPELINE_BYTES or nodes > NODES:
+            problems.append(Unreadable(Place(path, 1), "pipelines are too large together"))
+            break
         read = read_yaml(path, contents[path])
+        nodes += read.nodes
         problems += read.problems
         made = None if read.problems else pipeline(path, read.value)
         if isinstance(made, Pipeline):
