@@ -22,7 +22,7 @@ HOOKS = ("pre-receive", "update", "reference-transaction", "post-receive")
 _CONFIG = """\
 project: shop
 protocols: [file]
-automation: {{interval: 5s}}
+automation: {{enabled: true, interval: 5s}}
 workspaces:
   dev:
     repository: dev.git
