@@ -98,7 +98,7 @@ def test_code_servers_and_workers_killed_at_work_leave_it_to_the_next(world, dae
         ("git merge-tree", CODE_SERVER, "during", "its first plan"),
         ("git receive-pack", WORKER, "before", "a worker before its push"),
         ("git receive-pack", WORKER, "during", "a worker in its push"),
-        ("platform run", WORKER, "during", "a worker in a run"),
+        ("platform run", WORKER, "after", "a worker after a run"),
         ("git receive-pack", WORKER, "after", "a worker after its push"),
         ("platform deploy", WORKER, "after", "a worker after a deployment"),
     ]
