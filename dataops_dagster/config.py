@@ -59,6 +59,7 @@ def load_all(paths: Iterable[Path]) -> list[Project]:
     problems: list[Problem] = []
     seen: dict[tuple[str, str], str] = {}
     held: dict[tuple[str, str], str] = {}
+    produced: dict[str, str] = {}
     names: dict[str, Path] = {}
     for path in paths:
         try:
@@ -77,6 +78,15 @@ def load_all(paths: Iterable[Path]) -> list[Project]:
             )
         names[project.name] = path
         projects.append(project)
+        for key, workspace in project.produced.items():
+            if produced.setdefault(key, project.name) != project.name:
+                problems.append(
+                    Problem(
+                        source.where("workspaces", workspace.name),
+                        f"{key} is what project {produced[key]} produces already",
+                        "give each project assets of its own",
+                    )
+                )
         for workspace in project.workspaces.values():
             place = source.place(workspace)
             if place in seen and seen[place] != project.name:
@@ -399,6 +409,8 @@ def _pattern_hint(key: str) -> str:
         return "name an environment variable; never write the secret itself"
     if key in ("project", "name", "upstream"):
         return "use letters and digits, with single underscores between, beginning with a letter"
+    if key == "produces":
+        return "write an asset's key with / between its parts, such as warehouse/orders"
     if key == "predicate":
         return "name a function as module:function"
     if key == "jobs":

@@ -123,7 +123,8 @@ def _decide(judge: Judge, commit: str | None, *, override: Override | None) -> C
     chosen = choice.commit or (wanted if override else None)
     if chosen is None:
         return Held(target.name, (*choice.verdicts, *judge.on_target()))
-    skipped = heads[heads.index(chosen) + 1 :]
+    # Nothing waited to be promoted before there was a first promotion.
+    skipped = heads[heads.index(chosen) + 1 :] if planner.last_release else []
     planned = planner.plan(chosen, news if chosen == wanted else None, skipped)
     if not isinstance(planned, Plan):
         return planned

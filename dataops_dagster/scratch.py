@@ -14,20 +14,26 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from dataops_dagster.folders import usable
+
 _PREFIX = "dataops-scratch-"
 _OURS = re.compile(rf"{_PREFIX}[\w-]+-\w{{8}}")
 
 
 @contextlib.contextmanager
 def folder(what: str) -> Iterator[Path]:
-    """Give an empty folder that only this user may enter; `what` it is for stands in its name."""
-    _sweep(Path(tempfile.gettempdir()))
-    path, lock = _made(what)
-    try:
-        yield path
-    finally:
-        _remove(path)
-        os.close(lock)
+    """Give an empty folder that only this user may enter; `what` it is for stands in its name.
+
+    Raises `ToolError` for what the disk refuses in there.
+    """
+    with usable("a folder for a moment"):
+        _sweep(Path(tempfile.gettempdir()))
+        path, lock = _made(what)
+        try:
+            yield path
+        finally:
+            _remove(path)
+            os.close(lock)
 
 
 def _made(what: str) -> tuple[Path, int]:

@@ -16,12 +16,14 @@ from dataops_dagster.settings_base import (
     Duration,
     EnvironmentName,
     Name,
+    Owner,
     Settings,
+    Tags,
     Text,
     VariableName,
 )
 from dataops_dagster.settings_gate import Gate, not_empty
-from dataops_dagster.settings_steps import Step, When
+from dataops_dagster.settings_steps import Step, TinybirdStep, When
 from dataops_dagster.settings_tinybird import Tinybird, TinybirdProject
 
 
@@ -57,7 +59,8 @@ class Merge(Settings):
     )
 
 
-_PATTERN_PARTS = re.compile(r"(?!/)(?!.*//)[^\x00-\x1f\x7f]+")
+# Half a character, \ud800 and on, is nothing that a name could be in.
+_PATTERN_PARTS = re.compile(r"(?!/)(?!.*//)[^\x00-\x1f\x7f\ud800-\udfff]+")
 
 
 def _pattern(value: str) -> str:
@@ -136,6 +139,15 @@ class Workspace(Settings):
         default=None, description="which workspace of Tinybird's this is"
     )
     credential: Credential | None = None
+    owners: tuple[Owner, ...] = Field(
+        default=(),
+        strict=False,
+        description="who answers for this workspace's assets in Dagster; in place of the project's",
+    )
+    tags: Tags = Field(
+        default_factory=dict,
+        description="tags of this workspace's assets in Dagster, beside the project's",
+    )
     merge: Merge = Field(default_factory=Merge)
     keep: tuple[KeepRule, ...] = Field(
         default=(),
@@ -148,6 +160,14 @@ class Workspace(Settings):
         strict=False,
         description="the paths that must equal the upstream's for the result to count as tested",
     )
+
+    @property
+    def run_at(self) -> tuple[str, ...]:
+        """Where a run happens, as far as its step does not say that: which workspace at Tinybird."""
+        if self.tinybird is None or not isinstance(self.run, TinybirdStep):
+            return ()
+        at = self.tinybird
+        return (*at.place, at.workspace_id or "", at.dialect.value, at.path)
 
 
 TransportProtocol: TypeAlias = Literal["https", "ssh", "http", "file"]
@@ -171,6 +191,14 @@ class Project(Settings):
         description="how repositories may be reached; http and file must be asked for",
     )
     automation: Automation = Field(default_factory=Automation)
+    owners: tuple[Owner, ...] = Field(
+        default=(),
+        strict=False,
+        description="who answers for the project's assets in Dagster, unless a workspace says who",
+    )
+    tags: Tags = Field(
+        default_factory=dict, description="tags of all the project's assets in Dagster"
+    )
     tinybird: TinybirdProject = Field(default_factory=TinybirdProject)
 
     @property
@@ -183,6 +211,16 @@ class Project(Settings):
         """Workspaces that have none."""
         return tuple(w for w in self.workspaces.values() if not w.upstream)
 
+    @property
+    def produced(self) -> dict[str, Workspace]:
+        """Keys of the assets that workspaces' steps produce, and whose they are."""
+        return {
+            key: workspace
+            for workspace in self.workspaces.values()
+            for step in (workspace.run, workspace.deploy)
+            for key in (step.produces if step else ())
+        }
+
     def upstream_of(self, target: Workspace) -> Workspace:
         """Return the workspace that `target`'s changes come from."""
         return self.upstreams_of(target)[0]
@@ -192,34 +230,13 @@ class Project(Settings):
         assert target.upstream, f"{target.name} has no upstream"
         return tuple(self.workspaces[name] for name in target.upstream)
 
-    def is_production(self, workspace: Workspace) -> bool:
-        """Say whether people are served there: what `tinybird.production` says, else by the way there.
+    def owners_of(self, workspace: Workspace) -> tuple[str, ...]:
+        """Return who answers for a workspace's assets."""
+        return workspace.owners or self.owners
 
-        In doubt it is. Staging is only what surely is: an origin that something goes on from, or
-        what proves commits to a gate and has none itself. Behind production everything is production.
-        """
-        if workspace.tinybird and workspace.tinybird.production is not None:
-            return workspace.tinybird.production
-        ahead, passed = [workspace], set[str]()
-        while ahead:
-            each = ahead.pop()
-            if each.name in passed:  # cycles are found by who loads the file
-                continue
-            passed.add(each.name)
-            if self._looks_like_production(each):
-                return True
-            ahead += [self.workspaces[name] for name in each.upstream if name in self.workspaces]
-        return False
-
-    def _looks_like_production(self, workspace: Workspace) -> bool:
-        said = workspace.tinybird.production if workspace.tinybird else None
-        if said is not None:
-            return said
-        targets = self.targets_of(workspace)
-        if not workspace.upstream:
-            return not targets
-        is_asked = any(target.gate and target.gate.runs for target in targets)
-        return workspace.gate is not None or not is_asked
+    def tags_of(self, workspace: Workspace) -> dict[str, str]:
+        """Return the tags of a workspace's assets."""
+        return {**self.tags, **workspace.tags}
 
     def targets_of(self, upstream: Workspace) -> tuple[Workspace, ...]:
         """Return the workspaces that `upstream`'s changes may go to."""

@@ -10,7 +10,14 @@ from datetime import datetime, timedelta, timezone
 from typing import Annotated, Any
 
 from cronsim import CronSim, CronSimError
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+)
 
 _DURATION = re.compile(r"([1-9][0-9]*)\s*(s|m|h|d)")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -61,6 +68,38 @@ def fields_of_cron(value: str) -> int:
 
 # An environment name reaches a command line and a run tag; it never looks like an option.
 EnvironmentName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=60)]
+
+# Owners and tags as Dagster takes them; what it would refuse is told here, with file and line.
+_OWNER = re.compile(r"team:[^\x00-\x1f\x7f]+|\w[\w.%+-]*@[A-Za-z0-9.-]+\.[A-Za-z]{2,7}", re.ASCII)
+_TAG_KEY = re.compile(r"([A-Za-z0-9_.-]{1,63}/)?[A-Za-z0-9_.-]{1,63}")
+_TAG_VALUE = re.compile(r"[A-Za-z0-9_.-]{0,63}")
+
+
+def _owner(value: str) -> str:
+    if not _OWNER.fullmatch(value):
+        raise ValueError("is neither an e-mail address nor team:NAME")
+    return value
+
+
+def _tags(value: dict[str, str]) -> dict[str, str]:
+    if any(key.startswith("dagster/") for key in value):
+        raise ValueError("has a key that begins with dagster/, which is Dagster's own")
+    if not all(map(_TAG_KEY.fullmatch, value)) or not all(
+        map(_TAG_VALUE.fullmatch, value.values())
+    ):
+        raise ValueError(
+            "keys and values have letters, digits, '_', '-' and '.', at most 63 of them;"
+            " a key may stand behind NAMESPACE/"
+        )
+    return value
+
+
+Owner = Annotated[str, AfterValidator(_owner), Field(examples=["team:platform", "ada@example.com"])]
+Tags = Annotated[dict[str, str], AfterValidator(_tags), Field(examples=[{"tier": "gold"}])]
+
+_ASSET_KEY = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*$"
+
+AssetKey = Annotated[str, Field(pattern=_ASSET_KEY, max_length=200, examples=["warehouse/orders"])]
 
 
 class Settings(BaseModel):

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, Field
 from dataops_dagster.settings_base import (
     CRON_FIELDS,
     Argument,
+    AssetKey,
     Duration,
     Settings,
     Text,
@@ -50,6 +51,11 @@ class _AnyStep(Settings):
         default="1h",
         validate_default=True,
         description="after this the whole process group, or the platform's job, is ended",
+    )
+    produces: tuple[AssetKey, ...] = Field(
+        default=(),
+        strict=False,
+        description="keys of assets in Dagster that are materialized when this has succeeded",
     )
 
 

@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 
 from dataops_dagster import process
 from dataops_dagster.errors import ToolError
-from dataops_dagster.folders import cache_folder
+from dataops_dagster.folders import cache_folder, usable
 from dataops_dagster.git import (
     NETWORK_SECONDS,
     Access,
@@ -51,8 +51,7 @@ _HAVES = 256
 _MANY_BLOBS = 20_000
 """More contents than this are not asked for one by one."""
 
-_WRITING_SECONDS = 3600.0
-"""Writing one object takes no longer."""
+_OUTDATED_SECONDS = 2 * NETWORK_SECONDS
 
 _SAMPLE, _LOOSE_IN_SAMPLE, _PACKS = "17", 27, 50
 
@@ -109,21 +108,23 @@ class Store(Objects):
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        try:
-            with self._file_lock:
-                yield
-        except Timeout:
-            raise ToolError(
-                f"waiting for {self._file_lock.lock_file}",
-                None,
-                f"another process fetched for longer than {self.seconds:g} s",
-                retryable=True,
-            ) from None
+        with usable(self.folder):
+            try:
+                with self._file_lock:
+                    yield
+            except Timeout:
+                raise ToolError(
+                    f"waiting for {self._file_lock.lock_file}",
+                    None,
+                    f"another process fetched for longer than {self.seconds:g} s",
+                    retryable=True,
+                ) from None
 
     @cached_property
     def _command(self) -> HardenedGit:
         if not (self.folder / "HEAD").exists():
-            self.folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with usable(self.folder.parent):
+                self.folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             with self._locked():
                 if not (self.folder / "HEAD").exists():
                     self._make()
@@ -335,9 +336,9 @@ class Store(Objects):
         packs = objects / "pack"
         for leftover in (*packs.glob("tmp_*"), *packs.glob(".tmp-*")):
             leftover.unlink(missing_ok=True)
-        # Objects of our own are written without the lock: a young one is being written.
-        oldest = time.time() - _WRITING_SECONDS
-        for draft in objects.glob("obj*"):
+        # Others may write single objects while we fetch; but nobody does for that long.
+        oldest = time.time() - _OUTDATED_SECONDS
+        for draft in (*objects.glob("obj*"), *objects.glob("??/tmp_obj_*")):
             with contextlib.suppress(FileNotFoundError):
                 if draft.stat().st_mtime < oldest:
                     draft.unlink()

@@ -130,3 +130,14 @@ class DagsterShop:
     def data_version(self, *key: str) -> str | None:
         latest = self.latest(*key)
         return latest and latest.tags["dagster/data_version"]
+
+    def roll_back(self) -> dg.ExecuteInProcessResult:
+        """Launch the rollback of production to the release before its last."""
+        told = {"target": "prod", "by": "ada", "reason": "numbers are off"}
+        config = {"ops": {"rollback__shop": {"config": told}}}
+        return self.launch(dg.RunRequest(job_name="rollback_shop", run_config=config))
+
+    def observed(self, *key: str) -> dg.AssetObservation:
+        """Return the newest observation of an asset."""
+        (record,) = self.instance.fetch_observations(dg.AssetKey(list(key)), limit=1).records
+        return record.event_log_entry.asset_observation

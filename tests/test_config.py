@@ -6,6 +6,7 @@ import json
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
+import dagster as dg
 import jsonschema
 import pytest
 import yaml
@@ -238,6 +239,23 @@ def test_an_alias_bomb_is_told_quickly(tmp_path):
             "never write the secret itself",
         ),
         ("gate: {enviroment: x}", "gate.enviroment", "is an unknown key", "environment?"),
+        ("owners: [ada]", "owners.0", "neither an e-mail address nor team:NAME", "schema"),
+        ("owners: ada@example.com", "owners", "should be a list", "write [first, second]"),
+        ("tags: {a b: c}", "tags", "keys and values have letters, digits", "schema"),
+        ("tags: {dagster/run_key: x}", "tags", "which is Dagster's own", "schema"),
+        (
+            "run: {platform: command, command: [x], produces: [a//b]}",
+            "run.produces.0",
+            "characters that are not allowed",
+            "with / between its parts",
+        ),
+        (
+            "run: {platform: command, command: [x], produces: [shop/dev]}",
+            "run.produces",
+            "shop/dev is below shop/",
+            "another key",
+        ),
+        ("tags: {tier: 1}", "tags.tier", "should be text", "quote it"),
     ],
 )
 def test_a_mistake_in_a_key_is_told_with_its_place_and_a_hint(tmp_path, line, keys, problem, hint):
@@ -245,6 +263,44 @@ def test_a_mistake_in_a_key_is_told_with_its_place_and_a_hint(tmp_path, line, ke
     assert found.where == place(tmp_path, 6, f"workspaces.dev.{keys}")
     assert problem in found.problem
     assert hint in found.hint
+
+
+OWNERS = [
+    "ada@example.com",
+    "team:ops",
+    "team: ",
+    "team:",
+    "ada",
+    "+a@b.ch",
+    "a@b.technology",
+    "@b.ch",
+]
+TAGS = ["tier", "acme/tier", "a/b/c", "", "x" * 63, "x" * 64, "a b", "é", "-", "acme/"]
+
+
+@pytest.mark.parametrize("owner", OWNERS)
+def test_owners_are_those_that_dagster_takes(tmp_path, owner):
+    assert is_loadable(tmp_path, f"owners: [{json.dumps(owner)}]") == is_spec(owners=[owner])
+
+
+@pytest.mark.parametrize("text", TAGS)
+def test_tags_are_those_that_dagster_takes(tmp_path, text):
+    assert is_loadable(tmp_path, f"tags: {json.dumps({text: ''})}") == is_spec(tags={text: ""})
+    assert is_loadable(tmp_path, f"tags: {json.dumps({'a': text})}") == is_spec(tags={"a": text})
+
+
+def is_loadable(tmp_path: Path, line: str) -> bool:
+    try:
+        return bool(config.load(file(tmp_path, dev(line))))
+    except ConfigError:
+        return False
+
+
+def is_spec(**attributes) -> bool:
+    try:
+        return bool(dg.AssetSpec("key", **attributes))
+    except dg.DagsterInvalidDefinitionError:
+        return False
 
 
 @pytest.mark.parametrize("key", ["project", "workspaces"])
@@ -893,6 +949,20 @@ def test_a_mistake_is_not_told_twice_because_of_another(tmp_path):
 
 
 # --- several files ----------------------------------------------------------------------------
+
+
+def test_an_asset_is_produced_by_one_workspace_of_one_project(tmp_path):
+    run = "{platform: command, command: [x], produces: [orders]}"
+    problem = only(
+        tmp_path, pair(f"deploy: {run}").replace("[sh, run.sh]}", "[x], produces: [orders]}")
+    )
+    assert problem.problem == "orders is what workspace dev produces"
+    assert problem.where == place(tmp_path, 11, "workspaces.prod.deploy.produces")
+    one = file(tmp_path, dev(f"run: {run}"), "one.yaml")
+    text = dev(f"run: {run}", repository="https://example.com/other.git")
+    two = file(tmp_path, text.replace("project: shop", "project: other"), "two.yaml")
+    with pytest.raises(ConfigError, match="orders is what project shop produces already"):
+        config.load_all([one, two])
 
 
 def test_a_workspace_belongs_to_one_project(tmp_path):

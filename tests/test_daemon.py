@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from dataops_dagster import config
-from dataops_dagster.demo import daemon, meltano
+from dataops_dagster.demo import daemon
 from dataops_dagster.demo.world import World, commit, create
 from dataops_dagster.heads import Head, look_up
 from dataops_dagster.orchestration.instance import HomeInstance
@@ -25,12 +25,6 @@ from tests.repositories import git
 from tests.telling import demo, processes_of, unused_port, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("daemon")]
-
-
-@pytest.fixture(scope="module")
-def meltano_command() -> str:
-    """The real Meltano, installed once into a virtual environment of its own."""
-    return meltano.command(print)
 
 
 @pytest.fixture(scope="module")
@@ -182,4 +176,21 @@ def test_ctrl_c_leaves_no_process(seconds: int, meltano_command: str, tmp_path: 
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 130, said
     assert "no process is left" in said
+    assert processes_of(home) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_demo_in_the_background_of_a_script_ends_by_either_signal(
+    number: signal.Signals, meltano_command: str, tmp_path: Path
+):
+    home = tmp_path / "demo"
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a script's shell does for `&`
+    try:
+        process = demo(home, meltano_command)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    wait_for("the demo's daemon", (home / "daemon.log").exists, 60)
+    process.send_signal(number)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, said
     assert processes_of(home) == []

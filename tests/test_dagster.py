@@ -211,12 +211,26 @@ def test_an_explicit_commit_is_promoted_instead_of_the_newest(dagster_shop: Dags
     assert materialization.tags["dagster/input_data_version/shop/dev"] == first
 
 
-def test_materializing_what_is_up_to_date_is_recorded_as_nothing_to_do(in_production: DagsterShop):
+def test_an_asset_whose_target_is_up_to_date_goes_on_to_show_what_landed_last(
+    in_production: DagsterShop,
+):
     before = git(in_production.shop.prod.bare, "for-each-ref")
     assert in_production.materialize("prod").success
-    latest = in_production.latest("shop", "prod")
-    assert latest.metadata["dataops/outcome"].text == "nothing to do"
+    assert in_production.latest("shop", "prod").metadata["dataops/outcome"].text == "promoted"
+    seen = in_production.observed("shop", "prod")
+    assert seen.description == "Nothing to do: prod has all of staging."
+    assert seen.metadata["dataops/outcome"].text == "nothing to do"
+    assert seen.metadata["dataops/release"].text == in_production.shop.prod.tags()[-1]
     assert git(in_production.shop.prod.bare, "for-each-ref") == before
+
+
+def test_what_dagster_does_not_know_of_a_target_is_materialized_though_nothing_is_to_do(
+    in_production: DagsterShop,
+):
+    head = in_production.shop.prod.commit({"by-hand.txt": ""})
+    assert in_production.materialize("prod").success
+    assert in_production.latest("shop", "prod").metadata["dataops/outcome"].text == "nothing to do"
+    assert in_production.data_version("shop", "prod") == head
 
 
 def test_a_conflict_is_told_by_the_sensor_and_asks_for_no_run(in_production: DagsterShop):
@@ -457,6 +471,62 @@ def test_loading_touches_no_repository(tmp_path):
 
     dg.Definitions.validate_loadable(build_dataops_definitions(tmp_path / "dataops.yaml"))
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_every_asset_of_a_workspace_has_its_owners_and_tags(tmp_path):
+    owned = "    owners: [team:oncall]\n    tags: {tier: gold}\n"
+    text = f"{SHOP}{owned}owners: [team:data]\ntags: {{tier: iron, domain: sales}}\n"
+    graph = DagsterShop(make_shop(tmp_path, text), None).defs.resolve_asset_graph()
+    for key in graph.get_all_asset_keys():
+        is_prod = key.path[1] == "prod"
+        assert graph.get(key).owners == ["team:oncall" if is_prod else "team:data"]
+        tags = {"tier": "gold" if is_prod else "iron", "domain": "sales"}
+        assert tags.items() <= graph.get(key).tags.items()
+
+
+def test_what_a_step_produces_is_materialized_when_it_has_succeeded(tmp_path):
+    text = SHOP.replace("[sh, run.sh]", "[sh, run.sh], produces: [staging/orders]")
+    text = text.replace("[sh, deploy.sh]", "[sh, deploy.sh], produces: [served]")
+    shop = make_shop(tmp_path, text + "    owners: [team:oncall]\n")
+    shop.dev.commit({"run.sh": "test ! -e broken\n", "deploy.sh": ""})
+    shop.staging.commit({"README.md": ""})
+    with dg.DagsterInstance.ephemeral() as instance:
+        dagster_shop = DagsterShop(shop, instance)
+        node = dagster_shop.defs.resolve_asset_graph().get(dg.AssetKey("served"))
+        assert (node.parent_keys, node.owners) == (
+            {naming.asset_key("shop", "prod")},
+            ["team:oncall"],
+        )
+        dagster_shop.settle()
+        run, head = dagster_shop.latest("staging", "orders"), shop.staging.head
+        assert run.metadata["dataops/commit"].text == head
+        assert dagster_shop.latest("served").metadata["dataops/commit"].text == shop.prod.head
+        shop.dev.commit({"broken": ""})
+        dagster_shop.settle()
+        assert shop.staging.head != head
+        assert dagster_shop.latest("staging", "orders").metadata["dataops/commit"].text == head
+
+
+def test_what_is_known_of_a_target_hangs_on_it_in_the_graph(tmp_path):
+    graph = DagsterShop(make_shop(tmp_path), None).defs.resolve_asset_graph()
+    for key in graph.get_all_asset_keys():
+        node = graph.get(key)
+        assert node.parent_keys or node.child_keys, f"{key} stands alone"
+
+
+def test_materialize_in_the_ui_uses_one_process_where_nothing_but_ours_is_loaded(
+    tmp_path, monkeypatch
+):
+    from dataops_dagster import build_dataops_definitions
+    from dataops_dagster.orchestration.definitions import defs
+
+    make_shop(tmp_path)
+    monkeypatch.setenv("DATAOPS_CONFIG", str(tmp_path / "dataops.yaml"))
+    job = defs().get_repository_def().get_job(naming.ALL_ASSETS_JOB)
+    assert job.executor_def is dg.in_process_executor
+    assert (
+        build_dataops_definitions(tmp_path / "dataops.yaml").executor is None
+    )  # the user's choice
 
 
 def test_sensors_are_off_unless_the_configuration_switches_them_on(tmp_path):

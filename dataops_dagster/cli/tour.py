@@ -5,10 +5,10 @@ from __future__ import annotations
 import signal
 import sys
 from pathlib import Path
-from typing import NoReturn
 
 import click
 
+from dataops_dagster.cli.interrupts import orderly
 from dataops_dagster.cli.session import Session
 
 INTERRUPTED = 130
@@ -30,15 +30,14 @@ def demo(session: Session, home: Path, port: int, *, keep_open: bool, reopen: bo
     """Watch a change travel to production, and another that must not."""
     from dataops_dagster.demo import story
 
-    def interrupted(*_: object) -> NoReturn:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, interrupted)  # ends as orderly as Ctrl-C
+    # Scripts start what ends with `&` so that it ignores Ctrl-C, and all that it starts does too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        if reopen:
-            story.reopen(home, session.out, port=port)
-        else:
-            story.tell(home, session.out, keep_open=keep_open, port=port)
+        with orderly():
+            if reopen:
+                story.reopen(home, session.out, port=port)
+            else:
+                story.tell(home, session.out, keep_open=keep_open, port=port)
     except KeyboardInterrupt:
         session.err.print("ended; no process is left")
         sys.exit(INTERRUPTED)

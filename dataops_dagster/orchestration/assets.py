@@ -2,6 +2,7 @@
 
 # No `from __future__ import annotations` here: Dagster reads annotations as objects.
 
+import contextlib
 import inspect
 import warnings
 from collections.abc import Iterator
@@ -10,11 +11,13 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from dataops_dagster import execution
+from dataops_dagster import execution, locks
 from dataops_dagster.errors import DataOpsError
+from dataops_dagster.folders import state_folder
 from dataops_dagster.heads import look_up_all
+from dataops_dagster.locks import Busy
 from dataops_dagster.model import Outcome
-from dataops_dagster.orchestration import metadata, naming, records
+from dataops_dagster.orchestration import metadata, naming, provenance, records
 from dataops_dagster.orchestration.asking import note_refusal
 from dataops_dagster.orchestration.ops import (
     answered_errors,
@@ -23,8 +26,8 @@ from dataops_dagster.orchestration.ops import (
     plan_op,
     publish_op,
 )
+from dataops_dagster.orchestration.products import made
 from dataops_dagster.orchestration.records import BookOf
-from dataops_dagster.orchestration.streams import stream_events
 from dataops_dagster.platforms import Purpose
 from dataops_dagster.platforms.tinybird import where_of
 from dataops_dagster.settings import Project, Workspace
@@ -94,8 +97,7 @@ def target_asset(
             name: dg.AssetIn(key=naming.asset_key(project.name, name), dagster_type=dg.Nothing)
             for name in target.upstream
         },
-        # Without one Dagster takes the run's id for the code's version, and every asset is stale.
-        code_version="1",
+        code_version=provenance.CODE_VERSION,
     )
     made: dg.AssetsDefinition = decorate(promoted)
     return made
@@ -106,6 +108,7 @@ def decision_specs(project: Project) -> list[dg.AssetSpec]:
     return [
         dg.AssetSpec(
             naming.decisions_key(project.name, target.name),
+            deps=[naming.asset_key(project.name, target.name)],
             description=f"Approvals, holds and rejections of promotions into {target.name}.",
             group_name=project.name,
         )
@@ -133,7 +136,7 @@ def deployment_assets(project: Project) -> list[dg.AssetsDefinition]:
             description=f"What {name} serves in environment {workspace.environment}.",
             group_name=project.name,
             kinds={workspace.deploy.platform} if workspace.deploy else set(),
-            code_version="1",
+            code_version=provenance.CODE_VERSION,
             metadata=(
                 {"dataops/platform_workspace": where_of(workspace.tinybird)}
                 if workspace.tinybird
@@ -157,10 +160,26 @@ def deployment_assets(project: Project) -> list[dg.AssetsDefinition]:
         for key in context.selected_asset_keys:
             workspace = deploying[key.path[-2]]
             store = store_of(project)
-            with answered_errors():
-                yield _deploy(context, project, workspace, config, store)
+            with answered_errors(), _alone(context, project, workspace):
+                yield from _deploy(context, project, workspace, config, store)
 
     return [deploy]
+
+
+@contextlib.contextmanager
+def _alone(
+    context: dg.AssetExecutionContext, project: Project, workspace: Workspace
+) -> Iterator[None]:
+    """Refuse a deployment while another one of the workspace is not recorded, on this machine."""
+    path = state_folder() / project.name / workspace.name / "deployment.lock"
+    with locks.held([path], context.run.run_id) as lock:
+        if isinstance(lock, Busy):
+            note_refusal(context.instance, context.run.run_id, lock.holder)
+            raise dg.Failure(
+                f"{workspace.name} is being deployed by Dagster run {lock.holder}",
+                allow_retries=False,
+            )
+        yield
 
 
 def _deploy(
@@ -169,7 +188,7 @@ def _deploy(
     workspace: Workspace,
     config: DeployConfig,
     store: Store,
-) -> dg.MaterializeResult[Any]:
+) -> Iterator[dg.MaterializeResult[Any]]:
     assert workspace.deploy
     commit = execution.pin(project, workspace, config.commits.get(workspace.name), store=store)
     key = naming.deployment_key(project.name, workspace.name)
@@ -181,12 +200,12 @@ def _deploy(
     }
     served = records.deployed(context.instance, project.name, workspace.name)
     if served == commit and not config.redeploy:
-        context.log.info(f"{workspace.name} already serves {commit}")
-        return dg.MaterializeResult(
-            asset_key=key,
-            data_version=dg.DataVersion(commit),
-            metadata={**told, records.OUTCOME: "nothing to do"},
-        )
+        said = f"{workspace.name} serves {commit} already"
+        context.log.info(said)
+        told |= {records.OUTCOME: records.IDLE}
+        # No result: the asset goes on to show what was last done.
+        context.log_event(dg.AssetObservation(key, description=said, metadata=told))
+        return
     result, task = execution.execute(
         project,
         workspace,
@@ -198,11 +217,11 @@ def _deploy(
         purpose=Purpose.DEPLOY,
         approved=records.approved_deployments(context.instance, project.name, workspace),
     )
-    for event in stream_events(result, task):
+    for event in made(workspace.deploy, result, task):
         context.log_event(event)
     told |= {records.TREE: task.tree, records.RAN: result.ran, records.DETAIL: result.detail}
     told |= metadata.of_result(result)
-    note_refusal(context.instance, context.run.run_id, result)
+    note_refusal(context.instance, context.run.run_id, result.refused_by)
     if result.outcome is Outcome.ERRORED:
         raise dg.Failure(
             f"the deployment of {workspace.name} at {commit[:12]} could not find out:"
@@ -219,15 +238,19 @@ def _deploy(
         )
     if not result.passed:
         # The platform's no is an answer, so that nobody asks the same again by itself.
-        context.log_event(dg.AssetObservation(key, metadata={**told, records.OUTCOME: "failed"}))
+        context.log_event(
+            dg.AssetObservation(key, metadata={**told, records.OUTCOME: records.FAILED})
+        )
         raise dg.Failure(
             f"the deployment of {workspace.name} at {commit[:12]} failed: {result.detail}",
             allow_retries=False,
         )
-    return dg.MaterializeResult(
+    yield dg.MaterializeResult(
         asset_key=key,
         data_version=dg.DataVersion(commit),
         metadata={**told, **metadata.page_of(workspace, commit), records.OUTCOME: "deployed"},
+        # The head may be another one by now, or may have been all along.
+        tags=provenance.input_tags(project, {workspace.name: commit}),
     )
 
 

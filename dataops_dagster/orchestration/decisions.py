@@ -10,6 +10,7 @@ from pydantic import Field
 from dataops_dagster import clock, execution, promotion, rollback
 from dataops_dagster.errors import ConfigError
 from dataops_dagster.gate.decisions import in_force, lifted
+from dataops_dagster.heads import look_up_all
 from dataops_dagster.model import (
     DecisionKind,
     NothingToDo,
@@ -17,7 +18,7 @@ from dataops_dagster.model import (
     Raced,
     Ready,
 )
-from dataops_dagster.orchestration import metadata, naming, records
+from dataops_dagster.orchestration import metadata, naming, provenance, records
 from dataops_dagster.orchestration.ops import answered_errors, refuse
 from dataops_dagster.plan import is_digest
 from dataops_dagster.settings import Project, Workspace
@@ -241,11 +242,16 @@ def _roll_back(
         assert not isinstance(answer, NothingToDo)
         raise refuse(answer)
     context.log.info(f"rolled back: release {answer.release.tag}")
+    heads = look_up_all(project, [target.name, *target.upstream])
+    inputs = provenance.arrived(project, target, heads, store=store)
     context.log_event(
         dg.AssetMaterialization(
             naming.asset_key(project.name, target.name),
             description=f"Rolled back by {one_line(given.by)}: {one_line(given.reason)}",
-            tags={naming.DATA_VERSION_TAG: ready.plan.commit},
+            tags={
+                naming.DATA_VERSION_TAG: ready.plan.commit,
+                **provenance.tags(project, inputs),
+            },
             metadata={
                 **metadata.of_plan(ready.plan),
                 **metadata.of_release(answer.release),

@@ -22,11 +22,11 @@ from dataops_dagster.orchestration.checks import gate_checks, run_checks
 from dataops_dagster.orchestration.decisions import decide_job, rollback_job
 from dataops_dagster.orchestration.lints import lint_checks
 from dataops_dagster.orchestration.ops import IO_MANAGER_KEY
+from dataops_dagster.orchestration.products import produced_specs, stream_specs
 from dataops_dagster.orchestration.records import BookOf, InstanceBook
 from dataops_dagster.orchestration.requests import PROMOTION
 from dataops_dagster.orchestration.schedules import schedules
 from dataops_dagster.orchestration.sensors import gates_sensor, heads_sensor
-from dataops_dagster.orchestration.streams import stream_specs
 from dataops_dagster.orchestration.trials import branches_sensor, trial_job, trial_workspaces
 from dataops_dagster.settings import Project, Workspace
 
@@ -93,19 +93,32 @@ def definitions_of(
     if targets:
         jobs += [decide_job(project), rollback_job(project)]
     assets: list[Any] = [source_assets(project), *targets, *deployments]
-    assets += [*decision_specs(project), *stream_specs(project)]
-    workspaces = project.workspaces
+    assets += [*decision_specs(project), *stream_specs(project), *produced_specs(project)]
     is_at_tinybird = bool(trial_workspaces(project))
     trials = [trial_job(project)] if is_at_tinybird else []
     reapers = [branches_sensor(project)] if is_at_tinybird else []
     return dg.Definitions(
-        assets=dg.map_asset_specs(lambda spec: spec_of(spec, workspaces[spec.key.path[1]]), assets),
+        assets=dg.map_asset_specs(_shower(project, spec_of), assets),
         asset_checks=[*checks, *gate_checks(project, book_of), *lint_checks(project)],
         jobs=[*jobs, *trials],
         sensors=[heads_sensor(project), gates_sensor(project, jobs, book_of), *reapers],
         schedules=schedules(project, book_of),
         resources={IO_MANAGER_KEY: _IO_MANAGER},
     )
+
+
+def _shower(project: Project, spec_of: SpecOf) -> Callable[[dg.AssetSpec], dg.AssetSpec]:
+    """Return what makes an asset as the configuration says, and then as the user's code says."""
+    produced = project.produced
+
+    def show(spec: dg.AssetSpec) -> dg.AssetSpec:
+        workspace = produced.get(spec.key.to_user_string()) or project.workspaces[spec.key.path[1]]
+        owners, tags = project.owners_of(workspace), project.tags_of(workspace)
+        if owners or tags:
+            spec = spec.merge_attributes(owners=owners, tags=tags)
+        return spec_of(spec, workspace)
+
+    return show
 
 
 def _job(
@@ -130,4 +143,6 @@ def _longest(project: Project, verb: Literal["run", "deploy"]) -> timedelta:
 @dg.definitions
 def defs() -> dg.Definitions:
     """Load the projects that DATAOPS_CONFIG names (default: dataops.yaml, in this folder)."""
-    return build_dataops_definitions(*config.default_paths())
+    made = build_dataops_definitions(*config.default_paths())
+    # Here stands nobody else's asset. Of definitions that are merged, the user names the executor.
+    return dg.Definitions.merge(made, dg.Definitions(executor=dg.in_process_executor))

@@ -183,20 +183,20 @@ def is_open(considered: Considered) -> bool:
 
 def of_release(release: Release) -> dict[str, Any]:
     """Return what a release says beyond its plan."""
-    return {
-        "dataops/release": release.tag,
-        **({"dataops/override": release.override} if release.override else {}),
-    }
+    override = {"dataops/override": release.override} if release.override else {}
+    return named(release.tag) | override
+
+
+def named(release: str | None) -> dict[str, Any]:
+    """Return the name of a release, if there is one."""
+    return {"dataops/release": release} if release else {}
 
 
 def of_effects(effects: Effects | None) -> dict[str, Any]:
     """Return what a deployment does to a platform, as far as it says."""
     if effects is None:
         return {}
-    rows = (
-        (o.verb, o.kind, o.name, "destructive" if o.is_destructive else "")
-        for o in effects.operations
-    )
+    rows = ((o.verb, o.kind, o.name, o.note) for o in effects.operations)
     told = {
         "dataops/platform_workspace": effects.where,
         "dataops/deployment_plan": effects.digest,

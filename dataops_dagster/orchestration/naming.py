@@ -22,6 +22,11 @@ def asset_key(project: str, workspace: str) -> dg.AssetKey:
     return dg.AssetKey([project, workspace])
 
 
+def input_tag(project: str, workspace: str, prefix: str = INPUT_DATA_VERSION_TAG) -> str:
+    """Return the tag by which an event says what it was made of, of a workspace's asset."""
+    return f"{prefix}/{'/'.join(asset_key(project, workspace).path)}"
+
+
 def deployment_key(project: str, workspace: str) -> dg.AssetKey:
     """Return the key of what the platform serves, downstream of the workspace's asset."""
     return dg.AssetKey([project, workspace, "deployment"])

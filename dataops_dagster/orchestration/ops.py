@@ -14,7 +14,7 @@ from typing_extensions import assert_never
 from dataops_dagster import clock, execution, promotion
 from dataops_dagster.errors import DataOpsError, ToolError
 from dataops_dagster.gate.verdicts import lines
-from dataops_dagster.heads import Heads, look_up_all
+from dataops_dagster.heads import Head, Heads, look_up_all
 from dataops_dagster.model import (
     Allowance,
     Book,
@@ -30,11 +30,11 @@ from dataops_dagster.model import (
     Ready,
     Rejected,
 )
-from dataops_dagster.orchestration import metadata, naming, records
+from dataops_dagster.orchestration import metadata, naming, provenance, records
 from dataops_dagster.orchestration.records import BookOf
 from dataops_dagster.plan import is_digest
 from dataops_dagster.settings import Project, Workspace
-from dataops_dagster.store import store_of
+from dataops_dagster.store import Store, store_of
 from dataops_dagster.text import one_line
 
 # What one op tells the next is a few words; the user's own I/O manager, which may be a
@@ -176,7 +176,7 @@ def plan_op(project: Project, target: Workspace, book_of: BookOf) -> dg.OpDefini
                 }
                 context.log.info(f"{made.equality.value}; plan {made.digest}")
             case NothingToDo(_, head, _):
-                told = {records.COMMIT: head, records.OUTCOME: "nothing to do"}
+                told = {records.COMMIT: head, records.OUTCOME: records.IDLE}
                 context.log.info(f"nothing to do: {target.name} at {head} has all of it")
             case refusal:
                 raise refuse(refusal)
@@ -194,12 +194,11 @@ def plan_op(project: Project, target: Workspace, book_of: BookOf) -> dg.OpDefini
 
 def publish_op(project: Project, target: Workspace, book_of: BookOf) -> dg.OpDefinition:
     """Return the op that asks the gate again and moves the target: the one critical section."""
-    first = project.upstream_of(target).name
 
     @dg.op(
         name=naming.promotion_op("publish", project.name, target.name),
         description=f"Ask the gate again, then move {target.name} to the planned commit.",
-        out=dg.Out(dg.Nothing),
+        out=dg.Out(dg.Nothing, is_required=False),
         pool=naming.pool(project.name, target.name),
     )
     def publish(
@@ -218,32 +217,62 @@ def publish_op(project: Project, target: Workspace, book_of: BookOf) -> dg.OpDef
             )
         match answer:
             case Promoted(ready, release):
-                head, source = ready.plan.commit, ready.plan.upstream
-                seconds = time.monotonic() - begun
-                told = {
-                    **metadata.of_plan(ready.plan),
-                    **metadata.of_verdicts(ready.verdicts),
-                    **metadata.of_release(release),
-                    **metadata.of_landing(target, ready.plan, now=clock.now(), seconds=seconds),
-                    records.OUTCOME: "promoted",
-                }
-                context.log.info(f"promoted: {target.name} is at {head}, release {release.tag}")
-            case NothingToDo(_, head, has):
-                pinned, source = {**pinned, "commit": has}, first
-                told = {records.COMMIT: head, records.OUTCOME: "nothing to do"}
+                plan, seconds = ready.plan, time.monotonic() - begun
+                context.log.info(f"promoted: {target.name} is at {plan.commit}, {release.tag}")
+                # What was merged is the pinned commit, also when the upstream's head has moved on.
+                inputs = _inputs(project, target, store, {plan.upstream: pinned["commit"]})
+                yield dg.MaterializeResult(
+                    data_version=dg.DataVersion(plan.commit),
+                    metadata={
+                        **metadata.of_plan(plan),
+                        **metadata.of_verdicts(ready.verdicts),
+                        **metadata.of_release(release),
+                        **metadata.of_landing(target, plan, now=clock.now(), seconds=seconds),
+                        records.OUTCOME: "promoted",
+                    },
+                    tags=provenance.input_tags(project, inputs),
+                )
+            case NothingToDo(_, head, _):
+                yield from _nothing(context, project, target, head=head, store=store)
             case refusal:
                 raise refuse(refusal)
-        # Dagster takes an input's newest version; what was merged is the pinned commit, also when
-        # the upstream's head has moved on since.
-        upstream = "/".join(naming.asset_key(project.name, source).path)
-        version_tag = f"{naming.INPUT_DATA_VERSION_TAG}/{upstream}"
-        yield dg.MaterializeResult(
-            data_version=dg.DataVersion(head),
-            metadata=told,
-            tags={version_tag: pinned["commit"]},
-        )
 
     return publish
+
+
+def _inputs(
+    project: Project, target: Workspace, store: Store, known: dict[str, str]
+) -> dict[str, str]:
+    """Return which commit of each upstream the target now has; `known` says it of one."""
+    if len(target.upstream) == len(known):
+        return known
+    heads = look_up_all(project, [target.name, *target.upstream])
+    return provenance.arrived(project, target, heads, store=store) | known
+
+
+def _nothing(
+    context: dg.OpExecutionContext, project: Project, target: Workspace, *, head: str, store: Store
+) -> Iterator[dg.MaterializeResult[Any]]:
+    """Show that a target has all of its upstream: a result only where Dagster does not know it yet.
+
+    Else the asset goes on to show what landed last, and nothing downstream takes it for news.
+    """
+    heads = look_up_all(project, [target.name, *target.upstream])
+    inputs = provenance.arrived(project, target, heads, store=store)
+    found = heads[target.name]
+    release = found.release if isinstance(found, Head) and found.commit == head else None
+    told = {records.COMMIT: head, records.OUTCOME: records.IDLE, **metadata.named(release)}
+    recorded = records.recorded_head(context.instance, project.name, target)
+    if (recorded, records.recorded_inputs(context.instance, project.name, target)) != (
+        head,
+        inputs,
+    ):
+        tags = provenance.input_tags(project, inputs)
+        yield dg.MaterializeResult(data_version=dg.DataVersion(head), metadata=told, tags=tags)
+        return
+    said = f"Nothing to do: {target.name} has all of {', '.join(target.upstream)}."
+    key = naming.asset_key(project.name, target.name)
+    context.log_event(dg.AssetObservation(key, description=said, metadata=told))
 
 
 def _observe(

@@ -1,4 +1,4 @@
-"""The streams that workspaces' runs move, as assets: declared ones are in the graph, all have events."""
+"""What workspaces' runs and deployments make, as assets: what is declared is in the graph."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import dagster as dg
 from dataops_dagster.orchestration import naming, records
 from dataops_dagster.platforms import Result, Task
 from dataops_dagster.settings import Project
-from dataops_dagster.settings_steps import MeltanoStep
+from dataops_dagster.settings_steps import MeltanoStep, Step
 
 
 def stream_specs(project: Project) -> list[dg.AssetSpec]:
@@ -35,11 +35,29 @@ def stream_specs(project: Project) -> list[dg.AssetSpec]:
     ]
 
 
-def stream_events(result: Result, task: Task) -> Iterator[dg.AssetMaterialization]:
-    """Yield a materialization of each stream that a run moved; of a failed run none is complete."""
-    for stream in result.facts.streams if result.passed else ():
+def produced_specs(project: Project) -> list[dg.AssetSpec]:
+    """Return the assets that the configuration says runs and deployments produce."""
+    return [
+        dg.AssetSpec(
+            dg.AssetKey.from_user_string(key),
+            deps=[naming.asset_key(project.name, workspace.name)],
+            description=f"What {workspace.name} makes in environment {workspace.environment}.",
+            group_name=project.name,
+        )
+        for key, workspace in project.produced.items()
+    ]
+
+
+def made(step: Step, result: Result, task: Task) -> Iterator[dg.AssetMaterialization]:
+    """Yield a materialization of all that a step moved or produced; of a failed one nothing is whole."""
+    if not result.passed:
+        return
+    told = {records.COMMIT: task.commit, records.ENVIRONMENT: task.environment}
+    for stream in result.facts.streams:
         rows = {} if stream.rows is None else {"dagster/row_count": stream.rows}
         yield dg.AssetMaterialization(
             naming.stream_key(task.project, task.workspace, stream.extractor, stream.name),
-            metadata={records.COMMIT: task.commit, records.ENVIRONMENT: task.environment, **rows},
+            metadata={**told, **rows},
         )
+    for key in step.produces:
+        yield dg.AssetMaterialization(dg.AssetKey.from_user_string(key), metadata=told)
