@@ -11,7 +11,6 @@ import hashlib
 import re
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from dataops_dagster import process
+from dataops_dagster import clock, process
 from dataops_dagster.errors import ToolError
 from dataops_dagster.folders import cache_folder, usable
 from dataops_dagster.git import (
@@ -337,7 +336,7 @@ class Store(Objects):
         for leftover in (*packs.glob("tmp_*"), *packs.glob(".tmp-*")):
             leftover.unlink(missing_ok=True)
         # Others may write single objects while we fetch; but nobody does for that long.
-        oldest = time.time() - _OUTDATED_SECONDS
+        oldest = clock.now().timestamp() - _OUTDATED_SECONDS
         for draft in (*objects.glob("obj*"), *objects.glob("??/tmp_obj_*")):
             with contextlib.suppress(FileNotFoundError):
                 if draft.stat().st_mtime < oldest:
