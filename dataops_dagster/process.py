@@ -100,8 +100,8 @@ def run(
     the program as it is: its size does not matter then. With `on_line`, standard output and error
     become one stream whose inert, redacted lines are handed over as they come, and the program is
     `guarded`; without both are captured apart. A guarded program also ends when we are killed; until
-    then the descriptors `keep_open` stay open, though not to itself. Another one ends then when it
-    computed for as long as its deadline, and had better wait for nobody. `gently` is the signal that
+    then the descriptors `keep_open` stay open, though not to itself. Another one must
+    wait for nobody: it is ended when it has computed for as long as its deadline. `gently` is the signal that
     asks the group to end before SIGKILL does. `umask` says what its files are withheld from, -1 that
     ours holds. Where the system can (Linux), each of its processes may have `memory` bytes. Raises
     `ToolError` when the program cannot be started.

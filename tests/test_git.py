@@ -631,6 +631,20 @@ def test_a_stale_lock_of_a_killed_git_heals(upstream, store):
     assert store.has(head)
 
 
+def test_what_killed_writers_left_in_the_cache_goes_with_the_next_fetch(upstream, store):
+    store.fetch(access(upstream), "main", upstream.head)
+    objects = store.folder / "objects"
+    (objects / "pack").mkdir(exist_ok=True)
+    pack, old, young = objects / "pack" / "tmp_pack_x", objects / "objold", objects / "objyoung"
+    for path in (pack, old, young):
+        path.write_text("half")
+    os.utime(old, (0, 0))
+    store.fetch(access(upstream), "main", upstream.commit({"a.txt": "b\n"}))
+    assert not pack.exists()
+    assert not old.exists()
+    assert young.exists(), "somebody may be writing it"
+
+
 def test_a_branch_that_became_a_folder_of_branches_is_still_fetched(upstream, store):
     head = upstream.head
     git(upstream.bare, "branch", "feature", "main")

@@ -80,8 +80,9 @@ def test_a_daemon_killed_between_evaluation_launch_and_cursor_does_everything_on
     for moment in MOMENTS:
         process = daemons(moment)
         wait_for(f"the kill at {moment}", lambda p=process: p.poll() == -signal.SIGKILL, 120)
-    daemons()
-    wait_for("the deployment", lambda: served(world))
+    last = daemons()
+    wait_for("the deployment", lambda: served(world) and not unfinished(world))
+    daemon.end(last)
     facts = all_is_over(world)
     change_landed_once(world, facts)
     assert facts.told["runs"] == [
@@ -98,17 +99,18 @@ def test_code_servers_and_workers_killed_at_work_leave_it_to_the_next(world, dae
         ("git merge-tree", CODE_SERVER, "during", "its first plan"),
         ("git receive-pack", WORKER, "before", "a worker before its push"),
         ("git receive-pack", WORKER, "during", "a worker in its push"),
-        ("platform run", WORKER, "during", "a worker in a run"),
+        ("platform run", WORKER, "after", "a worker after a run"),
         ("git receive-pack", WORKER, "after", "a worker after its push"),
         ("platform deploy", WORKER, "after", "a worker after a deployment"),
     ]
     world.arm_for(*strikes[0][:3])
-    daemons()
+    process = daemons()
     for number, (*_, what) in enumerate(strikes, 1):
         wait_for(f"the kill of {what}", lambda: world.is_struck, 180)
         for following in strikes[number : number + 1]:
             world.arm_for(*following[:3])
     wait_for("the end", lambda: served(world) and not unfinished(world))
+    daemon.end(process)
     facts = all_is_over(world)
     change_landed_once(world, facts)
     assert sum(status == "FAILURE" for _, status in facts.told["runs"]) == 5

@@ -66,7 +66,7 @@ def tell() -> int:
             "evidence": [
                 [found.commit, found.outcome.value]
                 for record in instance.get_run_records(dg.RunsFilter(job_name="run_shop"))
-                for found in records.evidence_of(instance, record.dagster_run, "shop", "staging")
+                for found in records.evidence_of(instance, record, "shop", "staging")
             ],
             "runs": [
                 [record.dagster_run.job_name, record.dagster_run.status.value]

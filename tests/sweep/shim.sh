@@ -5,7 +5,10 @@ here=${0%/*}
 name=${0##*/}
 set -C # so that two calls at once do not take one number
 n=1
-until true >"$here/calls/$n"; do n=$((n + 1)); done 2>/dev/null
+until true >"$here/calls/$n"; do
+  test -d "$here/calls" || exit 1 # the world is gone, and its ghosts go with it
+  n=$((n + 1))
+done 2>/dev/null
 echo "$name $1 $2 $3" >>"$here/calls/$n"
 read -r real <"$here/$name.real"
 read -r at <"$here/at"

@@ -19,7 +19,6 @@ from tests.sweep.worlds import World
 
 AN_HOUR = 3600.0
 SAID_NO, BROKEN_WORLD = 1, 3
-_KILLED = (-signal.SIGKILL, -signal.SIGTERM)
 
 
 @dataclass(frozen=True)
@@ -37,8 +36,8 @@ class Strike:
 
     @property
     def is_survived(self) -> bool:
-        """Say whether it leaves the subject alive."""
-        return self.mode in ("fail", "fail_after")
+        """Say whether the subject may live on: Dagster ends its work in order when it is asked to."""
+        return self.mode in ("fail", "fail_after", "term")
 
     def __str__(self) -> str:
         return f"{self.mode} {self.at or ''} {self.where}".strip()
@@ -151,7 +150,7 @@ def _broken_by(
     strike: Strike, case: Case, world: World, before: Facts, expected: Facts
 ) -> Iterator[str]:
     ended = _struck(strike, case, world)
-    if world.is_struck and not strike.is_survived and ended.code not in _KILLED:
+    if world.is_struck and not strike.is_survived and ended.code != -signal.SIGKILL:
         yield f"the sweep itself: the subject was struck and ended with {ended.code}"
     yield from promises.broken_at_once(before, world)
     if ended.code is None or (ended.code >= 0 and not case.by_dagster):

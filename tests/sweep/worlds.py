@@ -22,7 +22,7 @@ HOOKS = ("pre-receive", "update", "reference-transaction", "post-receive")
 _CONFIG = """\
 project: shop
 protocols: [file]
-automation: {{interval: 5s}}
+automation: {{enabled: true, interval: 5s}}
 workspaces:
   dev:
     repository: dev.git
@@ -95,7 +95,7 @@ class World:
     def act(self, name: str, **strike: int | bool) -> Ended:
         """Let a subject do an act."""
         shutil.rmtree(self.shims / "calls", ignore_errors=True)
-        (self.shims / "calls").mkdir()
+        (self.shims / "calls").mkdir(exist_ok=True)  # a daemon may be at work
         return self.nursery.subject(name, self.root, self.environment, **strike)
 
     def arm(self, at: int | str, mode: str, seconds: float = 0.0) -> None:

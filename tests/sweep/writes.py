@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -73,5 +74,6 @@ class Writes:
         self.is_listening = False
         self.mark.touch()
         if self.torn and flags:
-            os.open(path, flags, 0o600)
+            with contextlib.suppress(OSError):  # Python names the folder of a file without a name
+                os.open(path, flags, 0o600)
         os.kill(os.getpid(), signal.SIGKILL)
