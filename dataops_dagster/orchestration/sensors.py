@@ -12,6 +12,7 @@ from dataops_dagster.errors import DataOpsError
 from dataops_dagster.heads import Head, Heads, look_up_all
 from dataops_dagster.model import Considered
 from dataops_dagster.orchestration import metadata, naming, provenance, records
+from dataops_dagster.orchestration.memory import Memory
 from dataops_dagster.orchestration.requests import Observer
 from dataops_dagster.settings import Project, Workspace
 from dataops_dagster.store import store_of
@@ -23,6 +24,7 @@ so that a large repository's first fetch is a matter of materializing the target
 
 def heads_sensor(project: Project) -> dg.SensorDefinition:
     """Return the sensor that records heads which moved: no run is needed for it."""
+    memory = Memory(project)
 
     @dg.sensor(
         name=f"heads_{project.name}",
@@ -32,9 +34,15 @@ def heads_sensor(project: Project) -> dg.SensorDefinition:
         default_status=sensor_status(project),
     )
     def heads(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        recorded = _recorded(project, context.instance)
+        memory.refresh(context.instance)
+        recorded = _recorded(project, context.instance, memory)
         found = look_up_all(project)
         events = list(_moved(project, context.instance, recorded, found))
+        for name, head in found.items():
+            if isinstance(head, Head) and head.commit and head.commit == recorded[name]:
+                memory.keep(name, head.commit)
+            else:
+                memory.forget(name)
         failed = [f"{name}: {e}" for name, e in found.items() if isinstance(e, DataOpsError)]
         return dg.SensorResult(
             asset_events=events,
@@ -44,9 +52,11 @@ def heads_sensor(project: Project) -> dg.SensorDefinition:
     return heads
 
 
-def _recorded(project: Project, instance: dg.DagsterInstance) -> dict[str, str | None]:
+def _recorded(
+    project: Project, instance: dg.DagsterInstance, memory: Memory
+) -> dict[str, str | None]:
     return {
-        w.name: records.recorded_head(instance, project.name, w)
+        w.name: memory.recall(w.name) or records.recorded_head(instance, project.name, w)
         for w in project.workspaces.values()
     }
 
@@ -58,11 +68,15 @@ def _moved(
     heads: Heads,
 ) -> Iterator[dg.AssetObservation | dg.AssetMaterialization]:
     """Yield an event for each head that is not where it was recorded before the look-up."""
-    busy = {tag for run in records.unfinished(instance) for tag in run.dagster_run.tags}
-    for workspace in project.workspaces.values():
-        head = heads[workspace.name]
-        if isinstance(head, DataOpsError) or head.commit in (None, recorded[workspace.name]):
-            continue
+    moved = [
+        (workspace, head)
+        for workspace in project.workspaces.values()
+        if isinstance(head := heads[workspace.name], Head)
+        and head.commit not in (None, recorded[workspace.name])
+    ]
+    runs = records.unfinished(instance) if moved else ()
+    busy = {tag for run in runs for tag in run.dagster_run.tags}
+    for workspace, head in moved:
         key = naming.asset_key(project.name, workspace.name)
         tags = {naming.DATA_VERSION_TAG: str(head.commit)}
         if not workspace.upstream:
@@ -109,6 +123,8 @@ def gates_sensor(
     project: Project, jobs: Sequence[Any], book_of: records.BookOf = records.InstanceBook
 ) -> dg.SensorDefinition:
     """Return the sensor that asks `jobs` for promotions, deployments and runs that are due."""
+    # Evidence that others tell may change without a run.
+    memory = Memory(project) if book_of is records.InstanceBook else None
 
     @dg.sensor(
         name=f"gates_{project.name}",
@@ -118,13 +134,18 @@ def gates_sensor(
         default_status=sensor_status(project),
     )
     def gates(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        if memory:
+            memory.refresh(context.instance)
         heads = look_up_all(project)
         store = store_of(project, seconds=FETCH_SECONDS)
-        observer = Observer(project, context.instance, store, clock.now(), book_of)
+        observer = Observer(project, context.instance, store, clock.now(), book_of, memory)
         due = observer.due(heads)
-        for reason in due.reasons:
+        shown = list(_gates(project, context.instance, observer.considered))
+        for reason in due.reasons if due.requests else ():  # else they are what is answered
             context.log.info(reason)
-        return due.result(list(_gates(project, context.instance, observer.considered)))
+        # What is shown anew is to be read back first.
+        observer.remember(heads, without={event.asset_key for event in shown})
+        return due.result(shown)
 
     return gates
 
