@@ -6,6 +6,7 @@
 - `python3 dev.py lint`: formatter, linter, type checker, import contracts
 - `python3 dev.py lowest [...]`: the tests on the oldest dependencies we allow
 - `python3 dev.py docs`: the documentation as a site, in .site
+- `python3 dev.py lock`: choose the packages of all these anew, in `locked`
 """
 
 from __future__ import annotations
@@ -24,9 +25,20 @@ GROUPS = {
     "lint": ["test", "lint"],
     "lowest": ["test"],
     "docs": ["docs"],
+    "lock": ["sbom"],
 }
 MARKED = {"sql": ["sql"], "slow": ["browser", "docs"]}
 """What tests with a mark need beside."""
+LOCKED = ROOT / "locked"
+"""Each package that is installed here, with its hashes; only `lock` installs what is in none of them."""
+TOOLS = {
+    "uv": "3.10",
+    "matatika": "3.10",
+    "meltano": "3.10",
+    "tinybird": "3.11",
+    "tinybird-cli": "3.10",
+}
+"""What has environments of its own, and the first Python that it is locked for."""
 
 
 def main(arguments: list[str]) -> int:
@@ -38,7 +50,8 @@ def main(arguments: list[str]) -> int:
         print(__doc__)
         return 2
     task, rest = arguments[0], arguments[1:]
-    environment = ROOT / (".venv-lowest" if task == "lowest" else ".venv")
+    environment = ROOT / {"lowest": ".venv-lowest", "lock": ".venv-lock"}.get(task, ".venv")
+    locked = {"lowest": LOCKED / "lowest.txt", "lock": None}.get(task, LOCKED / "newest.txt")
     try:
         if task in ("test", "lowest"):
             # Git's own package only recommends what signs and verifies approvals.
@@ -47,7 +60,10 @@ def main(arguments: list[str]) -> int:
         if "slow" in marked:
             have("chromium", "chromium")
         groups = [*GROUPS[task], *(group for mark in marked for group in MARKED[mark])]
-        install(environment, groups, lowest=task == "lowest")
+        install(environment, groups, locked)
+        if task == "lock":
+            lock(environment)
+            return 0
         *first, last = commands(task, rest)
         for command in first:
             run(environment / "bin" / command[0], *command[1:])
@@ -90,9 +106,11 @@ def have(program: str, package: str) -> None:
     raise subprocess.CalledProcessError(1, program)
 
 
-def install(environment: Path, groups: list[str], *, lowest: bool) -> None:
-    """Make the virtual environment, or bring it up to what pyproject.toml says now."""
-    wanted = hashlib.sha256((ROOT / "pyproject.toml").read_bytes()).hexdigest()
+def install(environment: Path, groups: list[str], locked: Path | None) -> None:
+    """Make the virtual environment, or bring it up to what pyproject.toml and the lock say now."""
+    project, bootstrap = ROOT / "pyproject.toml", LOCKED / "uv.txt"
+    said = [path.read_bytes() for path in (project, *([locked, bootstrap] if locked else []))]
+    wanted = hashlib.sha256(b"".join(said)).hexdigest()
     stamps = [environment / f".installed-{name}" for name in ["project", *groups]]
     if all(stamp.exists() and stamp.read_text() == wanted for stamp in stamps):
         return
@@ -104,16 +122,46 @@ def install(environment: Path, groups: list[str], *, lowest: bool) -> None:
             raise subprocess.CalledProcessError(made.returncode, "venv")
     python = environment / "bin" / "python"
     # uv installs a hundred packages in seconds, and can pick the lowest versions.
-    run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "uv>=0.7")
-    run(
-        environment / "bin" / "uv",
-        *("pip", "install", "--quiet", "--compile-bytecode", f"--python={python}"),
-        *(["--resolution=lowest-direct"] if lowest else []),
-        *("--editable", str(ROOT)),
-        *(f"--group={ROOT / 'pyproject.toml'}:{group}" for group in groups),
-    )
+    hashed = [f"--requirement={bootstrap}", "--require-hashes"] if locked else ["uv"]
+    run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *hashed)
+    uv, pip = environment / "bin" / "uv", ["pip", "install", "--quiet", "--compile-bytecode"]
+    pip += [f"--python={python}"]
+    hashed = [f"--constraint={locked}", "--require-hashes"] if locked else []
+    chosen = [f"--group={project}:{group}" for group in ["build", *groups]]
+    run(uv, *pip, *hashed, f"--requirement={project}", *chosen)
+    run(uv, *pip, "--no-deps", "--no-build-isolation", "--editable", str(ROOT))
     for stamp in stamps:
         stamp.write_text(wanted)
+
+
+def lock(environment: Path) -> None:
+    """Choose the packages anew, newest and lowest, and write down what the product is made of."""
+    uv, project = environment / "bin" / "uv", ROOT / "pyproject.toml"
+    choose = ["pip", "compile", "--quiet", "--upgrade", "--universal", "--generate-hashes"]
+    choose += ["--no-annotate", "--no-header", "--no-emit-index-url"]
+
+    def grouped(*groups: str) -> list[str]:
+        return [str(project), *(f"--group={project}:{group}" for group in groups)]
+
+    everything = {"build", "sbom", *(group for groups in GROUPS.values() for group in groups)}
+    everything |= {group for groups in MARKED.values() for group in groups}
+    for name, words in {
+        "newest": grouped(*sorted(everything)),
+        "lowest": [*grouped("build", "test"), "--resolution=lowest-direct"],
+        **{tool: [str(LOCKED / f"{tool}.in")] for tool in TOOLS},
+    }.items():
+        print(f"choosing {name} …", flush=True)
+        first = f"--python-version={TOOLS.get(name, '3.10')}"
+        run(uv, *choose, *words, first, f"--output-file={LOCKED / name}.txt")
+    product = ROOT / ".venv-product"
+    run(uv, "venv", "--quiet", "--clear", f"--python={sys.executable}", str(product))
+    python, newest = product / "bin" / "python", f"--constraint={LOCKED / 'newest.txt'}"
+    run(uv, "pip", "install", "--quiet", f"--python={python}", newest, f"--requirement={project}")
+    run(
+        environment / "bin" / "cyclonedx-py",
+        *("environment", f"--pyproject={project}", "--mc-type=library", "--output-reproducible"),
+        *("--short-PURLs", f"--output-file={LOCKED / 'sbom.cdx.json'}", str(python)),
+    )
 
 
 def run(program: Path, *arguments: str) -> None:

@@ -11,7 +11,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import IO, Any, TypeVar
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies_environment, proxy_bypass
@@ -19,6 +19,7 @@ from urllib.request import getproxies_environment, proxy_bypass
 import urllib3
 
 from dataops_dagster.errors import ToolError
+from dataops_dagster.folders import REFUSALS
 from dataops_dagster.text import one_line
 
 ATTEMPTS = 3
@@ -31,6 +32,7 @@ REDIRECTS = range(300, 400)
 _PAUSE_SECONDS = 0.5
 _CONNECT_SECONDS = 10.0
 _CONNECTIONS = 16
+_PIECE_BYTES = 65_536
 
 _T = TypeVar("_T")
 
@@ -59,6 +61,8 @@ def persist(
                 return answer
             error = failure(late)
         except (urllib3.exceptions.HTTPError, OSError) as found:
+            if isinstance(found, OSError) and found.errno in REFUSALS:
+                raise  # it was no connection's
             is_late = watch.cut or isinstance(found, urllib3.exceptions.TimeoutError)
             error = failure(late if is_late else _cause(found))
         except ToolError as found:
@@ -93,6 +97,13 @@ def send(
         preload_content=False,
         timeout=urllib3.Timeout(connect=min(_CONNECT_SECONDS, seconds), read=seconds),
     )
+
+
+def body_of(response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
+    """Yield the body of an answer, piece by piece."""
+    # Not urllib3's `stream`: it takes in the length of a chunk however many digits that has.
+    while piece := response.read(_PIECE_BYTES, decode_content=False):
+        yield piece
 
 
 def _cause(error: BaseException) -> str:

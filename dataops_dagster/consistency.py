@@ -270,37 +270,45 @@ def _tinybird(project: Project) -> Iterator[Mistake]:
                     f"is that of workspace {other}",
                     "give each workspace one of its own at Tinybird",
                 )
-        yield from _guarded(project, workspace, tinybird)
+        yield from _guarded(workspace, tinybird)
 
 
 _OR_STAGING = "; or say production: false, if nobody is served by it"
 
 
-def _guarded(project: Project, workspace: Workspace, tinybird: Tinybird) -> Iterator[Mistake]:
+def _guarded(workspace: Workspace, tinybird: Tinybird) -> Iterator[Mistake]:
     at = ("workspaces", workspace.name, "tinybird")
     if tinybird.recreate and tinybird.user_token_variable is None:
         hint = "add user_token_variable: the name of a variable"
         yield Mistake((*at, "recreate"), "needs a user token", hint)
-    is_production = project.is_production(workspace)
-    yield from _unapprovable(workspace, tinybird, is_production=is_production)
-    if not is_production:
+    for_staging = {
+        "destructive": tinybird.destructive is Destructive.ALLOWED,
+        "recreate": tinybird.recreate,
+        "fixtures": tinybird.fixtures is Fixtures.WHEN_EMPTY,
+    }
+    said = [key for key, is_said in for_staging.items() if is_said]
+    if said and tinybird.production is None:
+        problem = f"is not said, and {' and '.join(said)} would mean something else in production"
+        hint = "say production: false if nobody is served by it, or else production: true"
+        yield Mistake((*at, "production"), problem, hint)
         return
-    if tinybird.destructive is Destructive.ALLOWED:
+    yield from _unapprovable(workspace, tinybird)
+    if not tinybird.is_production:
+        return
+    if for_staging["destructive"]:
         hint = f"write approve, or refuse{_OR_STAGING}"
         yield Mistake((*at, "destructive"), "is too lenient for production", hint)
     if tinybird.recreate:
         yield Mistake((*at, "recreate"), "production is never dropped", f"remove it{_OR_STAGING}")
 
 
-def _unapprovable(
-    workspace: Workspace, tinybird: Tinybird, *, is_production: bool
-) -> Iterator[Mistake]:
+def _unapprovable(workspace: Workspace, tinybird: Tinybird) -> Iterator[Mistake]:
     """Yield what would wait for an approval that nobody can give."""
     at = ("workspaces", workspace.name, "tinybird")
     waits = []
     if tinybird.destructive is Destructive.APPROVE:
         waits.append(("destructive", "write refuse", ""))
-    if is_production and tinybird.fixtures is Fixtures.WHEN_EMPTY:
+    if tinybird.is_production and tinybird.fixtures is Fixtures.WHEN_EMPTY:
         waits.append(("fixtures", "write never", _OR_STAGING))
     approvals = workspace.gate and workspace.gate.approvals
     for key, remedy, otherwise in waits:

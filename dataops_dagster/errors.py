@@ -1,6 +1,6 @@
 """What can go wrong that an answer cannot carry: a mistake of the user's, or a broken world.
 
-An expected "no" is a value (see `model`), never one of these.
+An expected "no" is a value (see `model`), never one of these. What they say is inert.
 """
 
 from __future__ import annotations
@@ -8,11 +8,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from dataops_dagster.text import inert_lines
+
 
 class DataOpsError(Exception):
     """Base of our exceptions; `exit_code` is what the command line ends with."""
 
     exit_code = 3
+
+    def __init__(self, text: str) -> None:
+        # It may name what stands in a repository, whoever raises it.
+        super().__init__(inert_lines(text))
 
 
 @dataclass(frozen=True)

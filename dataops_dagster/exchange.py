@@ -9,15 +9,15 @@ from http import HTTPStatus
 from typing import Any
 
 from dataops_dagster import process
-from dataops_dagster.connections import BROKEN, NOT_YET, REDIRECTS, persist, send
+from dataops_dagster.connections import BROKEN, NOT_YET, REDIRECTS, body_of, persist, send
 from dataops_dagster.errors import ToolError
+from dataops_dagster.spellings import all_spellings
 from dataops_dagster.text import one_line
 
 REQUEST_SECONDS = 30.0
 ANSWER_LIMIT_BYTES = 32 * 1024 * 1024
 """More is no answer. In a list of workspaces Meltano Cloud sends each one's picture, of up to 700 kB."""
 
-_CHUNK = 65_536
 _SAID_CHARACTERS = 300
 
 
@@ -65,7 +65,7 @@ class Exchange:
     ) -> ToolError:
         """Return an error that names what was asked, and holds no secret."""
         where = f"asking {self.name} ({self.url})"
-        said = process.clean(text, self.secrets)
+        said = process.clean(text, all_spellings(self.secrets))
         return ToolError(where, code, said, retryable=retryable, hint=hint)
 
     def _once(self, body: bytes | None, left: float) -> bytes:
@@ -82,7 +82,7 @@ class Exchange:
 
     def _read(self, response: Any) -> bytes:
         answer = bytearray()
-        for chunk in response.stream(_CHUNK, decode_content=False):
+        for chunk in body_of(response):
             answer += chunk
             if len(answer) > ANSWER_LIMIT_BYTES:
                 raise self.error(None, f"it answers more than {ANSWER_LIMIT_BYTES} bytes")

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from pathlib import Path
 
-from dataops_dagster import platforms, promotion
+from dataops_dagster import folders, platforms, promotion
 from dataops_dagster.errors import ConfigError, DataOpsError
 from dataops_dagster.git import Access
 from dataops_dagster.heads import look_up
@@ -157,10 +155,7 @@ def prepared(
 ) -> Iterator[Task]:
     """Give a task whose private folder holds a pinned commit's files, and goes afterwards."""
     store.complete_files(Access.of(project, workspace), commit)
-    # A folder that only this user may enter; a program may leave what only it can delete.
-    with tempfile.TemporaryDirectory(
-        prefix=f"dataops-{workspace.name}-", ignore_cleanup_errors=True
-    ) as folder:
+    with folders.scratch(workspace.name) as folder:
         task = Task(
             settings=project,
             workspace=workspace.name,
@@ -168,7 +163,7 @@ def prepared(
             commit=commit,
             tree=store.commit(commit).tree,
             run_id=run_id,
-            folder=Path(folder),
+            folder=folder,
             purpose=purpose,
             approved=approved,
         )

@@ -1,11 +1,25 @@
-"""Where this machine keeps our caches and the state of tools that need some."""
+"""Where this machine keeps our caches, the state of tools and what is there for a moment.
+
+What a disk refuses there becomes an error of ours: it names the place, and time may heal it.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import platformdirs
+
+from dataops_dagster.errors import ToolError
+
+REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)
+"""What only a disk answers, no server."""
+
+NO_ROOM = "make room, or let this user write, where DATAOPS_CACHE_DIR and TMPDIR lead"
 
 
 def cache_folder() -> Path:
@@ -18,3 +32,26 @@ def state_folder() -> Path:
     """Return the folder of tools' own state between runs. `DATAOPS_STATE_DIR` moves it."""
     given = os.environ.get("DATAOPS_STATE_DIR")
     return Path(given) if given else platformdirs.user_state_path("dataops_dagster")
+
+
+@contextlib.contextmanager
+def usable(place: Path | str) -> Iterator[None]:
+    """Turn what the disk refuses at a place into `ToolError`."""
+    try:
+        yield
+    except OSError as error:
+        where, reason = error.filename or place, error.strerror or str(error)
+        raise ToolError(f"using {where}", None, reason, retryable=True, hint=NO_ROOM) from None
+
+
+@contextlib.contextmanager
+def scratch(name: str) -> Iterator[Path]:
+    """Give a folder that only this user may enter, and that goes afterwards."""
+    with (
+        usable("a folder for a moment"),
+        # A program may leave what only it can delete.
+        tempfile.TemporaryDirectory(
+            prefix=f"dataops-{name}-", ignore_cleanup_errors=True
+        ) as folder,
+    ):
+        yield Path(folder)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +18,13 @@ import git as gitpython
 
 from dataops_dagster import process
 from dataops_dagster.errors import ConfigError, ToolError
+from dataops_dagster.folders import NO_ROOM
 from dataops_dagster.settings import Project, Workspace
+from dataops_dagster.spellings import all_spellings
 from dataops_dagster.text import inert
+
+OLDEST, RENEWED = (2, 39), (2, 50, 2)
+"""The first git that we support, and the first with all the security updates that we know of."""
 
 LOCAL_SECONDS = 120.0
 NETWORK_SECONDS = 300.0
@@ -26,6 +32,9 @@ NETWORK_SECONDS = 300.0
 
 LOOKUP_SECONDS = 15.0
 """Deadline of asking a server for refs: a sensor, which has a minute, asks many servers."""
+
+MEMORY_BYTES = 2 * 1024**3
+"""What a process of git may take: a tree of few objects can stand for more files than fit anywhere."""
 
 BOUNDS = {
     "core.deltaBaseCacheLimit": "32m",
@@ -84,15 +93,25 @@ _LOGIN = re.compile(
     r"|terminal prompts disabled|error: 40[13]",
     re.IGNORECASE,
 )
+_NO_ROOM = re.compile(
+    r"no space left|diskspace|quota exceeded|read-only file system|file too large"
+    r"|(failed to|could not|couldn't|unable to) write|unable to create temporary"
+    r"|insufficient permission",
+    re.IGNORECASE,
+)
 _ABSENT = re.compile(
     r"not found|does not appear to be a git repository|error: 404|no such file"
     r"|is this a git repository|invalid gitfile|bad line length character",
     re.IGNORECASE,
 )
+_OUT_OF_MEMORY = re.compile(r"out of memory|cannot allocate memory|mmap failed", re.IGNORECASE)
 _HINTS = {
     re.compile(r"mismatched (object format|algorithms)|hash algorithm"): (
         "only repositories of object format sha1 are supported; make it anew with"
         " `git init --object-format=sha1`"
+    ),
+    re.compile(r"possible repository corruption on the remote side"): (
+        "WHERE.repository is broken: `git fsck` in it says where"
     ),
     re.compile(r"did not send all necessary objects"): (
         "WHERE.repository may be shallow: run `git fetch --unshallow` in it"
@@ -101,11 +120,33 @@ _HINTS = {
         "the server sends us elsewhere: write the URL that it sends to as WHERE.repository, if it is"
         " yours"
     ),
+    _OUT_OF_MEMORY: (
+        f"it may take {MEMORY_BYTES // 1024**2} MiB: look for what is without measure in the"
+        " repository, such as folders within folders that never end"
+    ),
     re.compile(r"matches more than one"): (
         "some ref of it is named like another's full name: remove that one"
     ),
 }
 """What git's words mean for the repository that they are about."""
+
+
+WITHOUT_MEASURE = "look for what is without measure in the repository: files, messages or tags"
+"""What to do about an answer that is too long."""
+
+
+class TooMuch(ToolError):  # noqa: N818  # its name is what happened
+    """git said more than anybody takes in."""
+
+    @classmethod
+    def said_by(cls, name: str) -> TooMuch:
+        """Return the error of a git command."""
+        return cls(
+            f"git {name}",
+            None,
+            "it said more than we take in",
+            hint=WITHOUT_MEASURE,
+        )
 
 
 Git: TypeAlias = Callable[..., process.Completed]
@@ -142,6 +183,10 @@ class Access:
         """The values that may stand in no output."""
         value = os.environ.get(self.password_variable, "") if self.password_variable else ""
         return (value,) if value else ()
+
+    def clean(self, text: str) -> str:
+        """Return what a server said as it may be shown: inert, and without the login that it knows."""
+        return process.clean(text, all_spellings(self.secrets))
 
     def environment(self) -> dict[str, str]:
         """Return what git needs to reach the server; raises `ConfigError` without the secret."""
@@ -192,7 +237,8 @@ class HardenedGit(gitpython.Git):
 
         With `lazy` git knows the server as the remote `PROMISOR` and asks it for objects that a
         partial cache lacks.
-        Raises `ToolError` when it ends with a code that is not allowed, or at its deadline.
+        Raises `ToolError` when it ends with a code that is not allowed, or at its deadline, and
+        `TooMuch` when it said more than we take in: a part of an answer is none.
         """
         deadline = seconds or (NETWORK_SECONDS if access else LOCAL_SECONDS)
         extra = {**(env or {}), **(access.environment() if access else {})}
@@ -203,7 +249,10 @@ class HardenedGit(gitpython.Git):
             stdin=stdin,
             stdout=stdout,
             deadline=deadline,
+            memory=MEMORY_BYTES,
         )
+        if done.is_cut:
+            raise TooMuch.said_by(arguments[0])
         if done.code in tuple(allow) and not done.timed_out:
             return done
         raise error_of(arguments[0], done, access, deadline)
@@ -245,22 +294,24 @@ def error_of(
     text = done.stderr.decode("utf-8", "replace")[-4000:]
     if done.timed_out:
         text = f"no answer within {seconds:.0f} s"
-    secrets = access.secrets if access else ()
-    tail = "\n  ".join(process.clean(line, secrets) for line in text.splitlines())
-    hint = ""
-    if access and _LOGIN.search(tail):
+    clean = access.clean if access else inert
+    tail = "\n  ".join(map(clean, text.splitlines()))
+    hint, retryable = "", done.timed_out
+    if _NO_ROOM.search(tail) or done.code == -signal.SIGXFSZ:
+        hint, retryable = NO_ROOM, True
+    elif access and _LOGIN.search(tail):
         hint = f"check {access.where}.credential, or the ssh key and known_hosts of this user"
     elif access and _ABSENT.search(tail):
         hint = f"check {access.where}.repository"
-    elif access:
+    elif access or _OUT_OF_MEMORY.search(tail):
         hint = next((text for said, text in _HINTS.items() if said.search(tail)), "")
-        hint = hint.replace("WHERE", access.where)
+        hint = hint.replace("WHERE", access.where if access else "")
     where = f" for {access.where} ({access.url})" if access else ""
     return ToolError(
         f"git {name}{where}",
         done.code,
         tail,
-        retryable=done.timed_out or (not hint and bool(_RETRYABLE.search(tail))),
+        retryable=retryable or (not hint and bool(_RETRYABLE.search(tail))),
         hint=hint,
     )
 
@@ -270,10 +321,27 @@ def version() -> str:
     return HardenedGit().command("--version").stdout.decode().strip()
 
 
-def version_number() -> tuple[int, ...]:
-    """Return git's version as numbers, such as (2, 39, 5)."""
-    found = re.search(r"\d+(\.\d+)+", version())
+def version_number(said: str = "") -> tuple[int, ...]:
+    """Return git's version, or the one that `git --version` said, as numbers, such as (2, 39, 5)."""
+    found = re.search(r"\d+(\.\d+)+", said or version())
     return tuple(map(int, found[0].split("."))) if found else ()
+
+
+def unsupported(said: str) -> ConfigError | None:
+    """Return what is wrong with the git that said so of itself: it is older than we support."""
+    if version_number(said) >= OLDEST:
+        return None
+    oldest = ".".join(map(str, OLDEST))
+    hint = f"install git {oldest} or newer, with its vendor's security updates"
+    return ConfigError.at("git", f"{said} is too old", hint)
+
+
+def advice(said: str) -> str:
+    """Return what a person should see to with the git that said so of itself, if anything."""
+    if version_number(said) >= RENEWED:
+        return ""
+    renewed = ".".join(map(str, RENEWED))
+    return f"{said}: see that its vendor's security updates are in; git itself has them since {renewed}"
 
 
 def branch_ref(branch: str) -> str:

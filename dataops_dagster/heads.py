@@ -45,8 +45,11 @@ def look_up(project: Project, workspace: Workspace) -> Head:
     ref, prefix = branch_ref(workspace.branch), release.prefix(project.name, workspace.name)
     refs = Remote(Access.of(project, workspace)).refs([ref, f"{prefix}/*"], LOOKUP_SECONDS)
     named = {name.removeprefix("refs/tags/"): id_ for name, id_ in refs.items() if name != ref}
-    # Only an annotated tag can be a release; git tells the commit it points to as NAME^{}.
-    releases = {n.removesuffix("^{}"): id_ for n, id_ in named.items() if n.endswith("^{}")}
+    # Only an annotated tag can be a release, and only under the name that we would give it; git
+    # tells the commit it points to as NAME^{}.
+    pointed = {n.removesuffix("^{}"): id_ for n, id_ in named.items() if n.endswith("^{}")}
+    place = {"project": project.name, "target": workspace.name}
+    releases = {name: id_ for name, id_ in pointed.items() if release.is_tag(name, id_, **place)}
     tags = frozenset(name for name in named if not name.endswith("^{}"))
     return Head(workspace.name, refs.get(ref), releases, tags)
 

@@ -179,7 +179,9 @@ class Judge:
             for evidence in self.book.find(project, upstream.name, environment, list(trees))
             if upstream.run
             and evidence.digest
-            == what_ran(upstream.run, tree=evidence.tree, environment=environment)
+            == what_ran(
+                upstream.run, tree=evidence.tree, environment=environment, at=upstream.run_at
+            )
         ]
         if self.gate and self.gate.jobs:
             claimed += self.book.job_runs(project, upstream.name, environment, self.gate.jobs)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from dataops_dagster.git import Access
+from dataops_dagster.git import Access, TooMuch
 from dataops_dagster.meltano.redaction import masked
 from dataops_dagster.model import DroppedLine, Overwrite
 from dataops_dagster.objects import shown
@@ -66,9 +66,16 @@ def overwrites(
     for path in paths[:_FILES]:
         # What goes under its old name is told there.
         old = path if former.get(path) in paths else former.get(path, path)
-        lines = _lost(sides, old, path) if old in files else []
-        found.append(Overwrite(shown(path), len(lines), tuple(lines[:_LINES])))
+        found.append(_overwrite(sides, old, path) if old in files else Overwrite(shown(path), 0))
     return (*found, *(Overwrite(shown(path), None) for path in paths[_FILES:]))
+
+
+def _overwrite(sides: _Sides, old: bytes, path: bytes) -> Overwrite:
+    try:
+        lines = _lost(sides, old, path)
+    except TooMuch:  # the file is huge; that its lines are lost is said all the same
+        return Overwrite(shown(path), None)
+    return Overwrite(shown(path), len(lines), tuple(lines[:_LINES]))
 
 
 def _former_names(

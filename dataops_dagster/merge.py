@@ -6,12 +6,10 @@ What no merge of contents settles is reported with its paths: never a half-merge
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from dataops_dagster import git, process
+from dataops_dagster import folders, git, process
 from dataops_dagster.errors import ToolError
 from dataops_dagster.git import Access, error_of, object_id
 from dataops_dagster.objects import Entry, identity, shown
@@ -121,8 +119,7 @@ def _merge_in_index(store: Store, ours: str, theirs: str, access: Access | None)
     For a git whose merge-tree takes no -X. Only conflicted files are ever written, and only into a
     folder that goes with this call.
     """
-    with tempfile.TemporaryDirectory(prefix="dataops-merge-") as folder:
-        scratch = Path(folder)
+    with folders.scratch("merge") as scratch:
         for name in ("refs", "tree", "info"):
             (scratch / name).mkdir()
         (scratch / "HEAD").write_text(f"{ours}\n")
@@ -130,7 +127,7 @@ def _merge_in_index(store: Store, ours: str, theirs: str, access: Access | None)
         (scratch / "info" / "sparse-checkout").write_text("!/*\n")
         (scratch / "config").write_text("[core]\n\tsparseCheckout = true\n\tbare = false\n")
         env = {
-            "GIT_DIR": folder,
+            "GIT_DIR": str(scratch),
             "GIT_WORK_TREE": str(scratch / "tree"),
             "GIT_OBJECT_DIRECTORY": str(store.folder / "objects"),
             **identity("dataops", 0),  # nothing is committed, but git asks who would

@@ -63,12 +63,21 @@ class Failing:
 
 @dataclass(frozen=True)
 class Operation:
-    """One thing that a deployment does to one resource of a platform: a verb, a kind, a name."""
+    """One thing that a deployment does to one resource of a platform: a verb, a kind, a name.
+
+    `detail` says in words what changes, where anybody knows.
+    """
 
     verb: str
     kind: str
     name: str
     is_destructive: bool = False
+    detail: str = ""
+
+    @property
+    def note(self) -> str:
+        """What people should know of it, in words."""
+        return ": ".join(filter(None, ("destructive" if self.is_destructive else "", self.detail)))
 
 
 @dataclass(frozen=True)
@@ -99,7 +108,8 @@ class Evidence:
     """The recorded outcome of one run of a workspace at one commit in one environment.
 
     `ran` says in words what was run; `digest` names exactly it (see `what_ran`), and is empty for a
-    job of the user's own.
+    job of the user's own. Of two runs the one that was asked for later has the greater `place`: a
+    clock may be put back between them. It is 0 where nobody knows.
     """
 
     workspace: str
@@ -112,6 +122,7 @@ class Evidence:
     ran: str
     detail: str = ""
     digest: str = ""
+    place: int = 0
 
 
 class DecisionKind(str, Enum):

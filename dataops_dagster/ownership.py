@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from dataops_dagster import yaml_keys
-from dataops_dagster.git import Access
+from dataops_dagster.git import Access, TooMuch
 from dataops_dagster.objects import Entry
 from dataops_dagster.store import Store
-from dataops_dagster.yaml_keys import Unkeepable
+from dataops_dagster.yaml_text import Unkeepable
 
 _FILES = ("100644", "100755")
 
@@ -73,7 +73,10 @@ def put_in(
             raise Unkeepable(f"{path} is deleted, and keys in it are the target's own")
         if {ours.mode, theirs.mode} - set(_FILES):
             raise Unkeepable(f"{path} is no plain file on both sides, and keys in it are owned")
-        mine, merged = store.read(ours.id, access), store.read(theirs.id, access)
+        try:
+            mine, merged = store.read(ours.id, access), store.read(theirs.id, access)
+        except TooMuch:
+            raise Unkeepable(f"{path} is too large") from None
         kept = _with_keys(path, merged, mine, keys, absent)
         if kept != merged:
             entries[path.encode()] = Entry(theirs.mode, store.write_blob(kept))

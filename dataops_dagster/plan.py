@@ -121,7 +121,7 @@ def moment(*commits: Commit) -> int:
 def overwritten(overwrite: Overwrite) -> list[tuple[str, str, str, str]]:
     """Return rows of path, line, commit and author that tell what a path loses."""
     if overwrite.line_count is None:
-        return [(overwrite.path, "(too many files to look at each)", "", "")]
+        return [(overwrite.path, "(too much to look at each line)", "", "")]
     rows = [(overwrite.path, line.text, line.commit[:12], line.author) for line in overwrite.lines]
     more = (overwrite.line_count or 0) - len(rows)
     if more:

@@ -27,7 +27,7 @@ from dataops_dagster.ownership import Absent
 from dataops_dagster.settings import Policy, Project, Workspace
 from dataops_dagster.store import Store
 from dataops_dagster.text import one_line
-from dataops_dagster.yaml_keys import Unkeepable
+from dataops_dagster.yaml_text import Unkeepable
 
 CANDIDATES = 256
 """How many of the upstream's newest commits are looked through for a proven one, and named in a

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import resource
 import selectors
 import shutil
 import signal
@@ -26,7 +27,7 @@ GRACE_SECONDS = 5.0
 """How long a process group gets between the signal that asks it to end and SIGKILL."""
 
 OUTPUT_LIMIT_BYTES = 64 * 1024 * 1024
-"""More output than this is a broken or hostile program; what came before it is kept."""
+"""More output than this is a broken or hostile program: it is ended; what came before is kept."""
 
 LINE_LIMIT_BYTES = 10_000
 _CHUNK_BYTES = 65_536
@@ -43,12 +44,16 @@ SET_FOR_PROGRAMS = ("HOME", "LC_ALL")
 
 @dataclass(frozen=True)
 class Completed:
-    """How a program ended: its exit code, its output, and whether the deadline ended it."""
+    """How a program ended: its exit code, its output, and whether the deadline ended it.
+
+    Output that `is_cut` was more than the limit; the rest of it is not known.
+    """
 
     code: int
     stdout: bytes
     stderr: bytes
     timed_out: bool
+    is_cut: bool = False
 
 
 def environment(allow: Iterable[str], values: Mapping[str, str]) -> dict[str, str]:
@@ -84,6 +89,8 @@ def run(
     secrets: Iterable[str] = (),
     gently: signal.Signals = signal.SIGTERM,
     keep_open: Sequence[int] = (),
+    umask: int = -1,
+    memory: int | None = None,
 ) -> Completed:
     """Run a program to its end, or to `deadline` seconds, and end all of its process group.
 
@@ -92,7 +99,9 @@ def run(
     become one stream whose inert, redacted lines are handed over as they come, and the program also
     ends when we are killed; until then the descriptors `keep_open` stay open, though not to itself.
     Without `on_line` both are captured apart. `gently` is the signal that asks the group to end
-    before SIGKILL does. Raises `ToolError` when the program cannot be started.
+    before SIGKILL does. `umask` says what its files are withheld from, -1 that ours holds. Where the
+    system can (Linux), each of its processes may have `memory` bytes. Raises `ToolError` when the
+    program cannot be started.
     """
     with contextlib.ExitStack() as stack:
         guarded, lifeline = list(command), tuple[int, ...]()
@@ -117,11 +126,21 @@ def run(
                 stderr=subprocess.STDOUT if on_line else subprocess.PIPE,
                 start_new_session=True,
                 pass_fds=lifeline,
+                umask=umask,
             )
         except OSError as error:
             # The folder may be what is missing; the error names it then.
             raise _not_started(command[0], f"{error.strerror}: {error.filename}") from None
+        if memory:
+            _bound(process.pid, memory)
         return _supervise(process, deadline, stdin, on_line, secrets, gently=gently)
+
+
+def _bound(pid: int, memory: int) -> None:
+    """Bound a program that has just begun; what it starts from now on is bounded as well."""
+    # Set from outside: between fork and exec, with threads about, nothing of ours may run.
+    with contextlib.suppress(AttributeError, ProcessLookupError):
+        resource.prlimit(pid, resource.RLIMIT_AS, (memory, memory))
 
 
 def _must_exist(program: str, env: Mapping[str, str], cwd: Path | None) -> None:
@@ -147,22 +166,30 @@ def _supervise(
     *,
     gently: signal.Signals,
 ) -> Completed:
-    stdout, stderr = bytearray(), bytearray()
+    stdout, stderr = _Collected(), _Collected()
     lines = _Lines(on_line, secrets) if on_line else None
     with contextlib.closing(_Supervisor(process, gently)) as supervisor:
         if process.stdin and isinstance(stdin, bytes):
             supervisor.feed(process.stdin, stdin)
         if process.stdout:
-            supervisor.drain(process.stdout, lines.take if lines else _collector(stdout))
+            supervisor.drain(process.stdout, lines.take if lines else stdout.take)
         if process.stderr:
-            supervisor.drain(process.stderr, _collector(stderr))
-        timed_out = not supervisor.wait(deadline, supervisor.has_exited)
+            supervisor.drain(process.stderr, stderr.take)
+        timed_out = not supervisor.wait(
+            deadline, lambda: supervisor.has_exited() or stdout.is_cut or stderr.is_cut
+        )
         supervisor.end_group()
         # Not for ever: a program that left the group may hold a pipe.
         supervisor.wait(1.0, supervisor.has_no_pipes)
     if lines:
         lines.end()
-    return Completed(process.returncode, bytes(stdout), bytes(stderr), timed_out)
+    return Completed(
+        process.returncode,
+        bytes(stdout.data),
+        bytes(stderr.data),
+        timed_out,
+        is_cut=stdout.is_cut or stderr.is_cut,
+    )
 
 
 class _Supervisor:
@@ -248,8 +275,17 @@ class _Supervisor:
         cast("IO[bytes]", key.fileobj).close()
 
 
-def _collector(into: bytearray) -> Callable[[bytes], None]:
-    return lambda chunk: into.extend(chunk[: max(0, OUTPUT_LIMIT_BYTES - len(into))])
+class _Collected:
+    """What a program wrote, up to the limit."""
+
+    def __init__(self) -> None:
+        self.data, self.is_cut = bytearray(), False
+
+    def take(self, chunk: bytes) -> None:
+        """Keep the next of the output, as far as there is room."""
+        room = OUTPUT_LIMIT_BYTES - len(self.data)
+        self.data += chunk[:room]
+        self.is_cut = self.is_cut or len(chunk) > room
 
 
 class _Lines:

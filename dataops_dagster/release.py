@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Container
 from datetime import datetime, timezone
 from itertools import count
@@ -10,6 +11,7 @@ from dataops_dagster.model import Ready, Release
 from dataops_dagster.text import one_line
 
 _TIME = "%Y%m%dT%H%M%SZ"
+_NAME = re.compile(r"[0-9]{8}T[0-9]{6}Z-(?P<commit>[0-9a-f]{12})(-[0-9]+)?")
 
 
 def prefix(project: str, target: str) -> str:
@@ -28,6 +30,13 @@ def tag_of(project: str, target: str, commit: str, time: int, *, taken: Containe
     name = f"{folder}/{moment}-{commit[:12]}"
     names = (name if number == 1 else f"{name}-{number}" for number in count(1))
     return next(name for name in names if name not in taken)
+
+
+def is_tag(tag: str, commit: str, *, project: str, target: str) -> bool:
+    """Say whether `tag_of` may have named it for the commit; any other name could be anything."""
+    folder = prefix(project, target).removeprefix("refs/tags/")
+    match = _NAME.fullmatch(tag.removeprefix(f"{folder}/"))
+    return match is not None and commit.startswith(match["commit"])
 
 
 def of(ready: Ready, now: datetime) -> Release:

@@ -23,7 +23,7 @@ from dataops_dagster.settings_base import (
     VariableName,
 )
 from dataops_dagster.settings_gate import Gate, not_empty
-from dataops_dagster.settings_steps import Step, When
+from dataops_dagster.settings_steps import Step, TinybirdStep, When
 from dataops_dagster.settings_tinybird import Tinybird, TinybirdProject
 
 
@@ -59,7 +59,8 @@ class Merge(Settings):
     )
 
 
-_PATTERN_PARTS = re.compile(r"(?!/)(?!.*//)[^\x00-\x1f\x7f]+")
+# Half a character, \ud800 and on, is nothing that a name could be in.
+_PATTERN_PARTS = re.compile(r"(?!/)(?!.*//)[^\x00-\x1f\x7f\ud800-\udfff]+")
 
 
 def _pattern(value: str) -> str:
@@ -160,6 +161,14 @@ class Workspace(Settings):
         description="the paths that must equal the upstream's for the result to count as tested",
     )
 
+    @property
+    def run_at(self) -> tuple[str, ...]:
+        """Where a run happens, as far as its step does not say that: which workspace at Tinybird."""
+        if self.tinybird is None or not isinstance(self.run, TinybirdStep):
+            return ()
+        at = self.tinybird
+        return (*at.place, at.workspace_id or "", at.dialect.value, at.path)
+
 
 TransportProtocol: TypeAlias = Literal["https", "ssh", "http", "file"]
 
@@ -228,35 +237,6 @@ class Project(Settings):
     def tags_of(self, workspace: Workspace) -> dict[str, str]:
         """Return the tags of a workspace's assets."""
         return {**self.tags, **workspace.tags}
-
-    def is_production(self, workspace: Workspace) -> bool:
-        """Say whether people are served there: what `tinybird.production` says, else by the way there.
-
-        In doubt it is. Staging is only what surely is: an origin that something goes on from, or
-        what proves commits to a gate and has none itself. Behind production everything is production.
-        """
-        if workspace.tinybird and workspace.tinybird.production is not None:
-            return workspace.tinybird.production
-        ahead, passed = [workspace], set[str]()
-        while ahead:
-            each = ahead.pop()
-            if each.name in passed:  # cycles are found by who loads the file
-                continue
-            passed.add(each.name)
-            if self._looks_like_production(each):
-                return True
-            ahead += [self.workspaces[name] for name in each.upstream if name in self.workspaces]
-        return False
-
-    def _looks_like_production(self, workspace: Workspace) -> bool:
-        said = workspace.tinybird.production if workspace.tinybird else None
-        if said is not None:
-            return said
-        targets = self.targets_of(workspace)
-        if not workspace.upstream:
-            return not targets
-        is_asked = any(target.gate and target.gate.runs for target in targets)
-        return workspace.gate is not None or not is_asked
 
     def targets_of(self, upstream: Workspace) -> tuple[Workspace, ...]:
         """Return the workspaces that `upstream`'s changes may go to."""

@@ -128,7 +128,7 @@ class Tinybird(Settings):
     destructive: Destructive = Field(
         default=Destructive.REFUSE,
         strict=False,
-        description="a deployment that deletes something: refuse it, ask for an approval of its"
+        description="a deployment that deletes something, or may lose data: refuse it, ask for an approval of its"
         " plan, or let it happen",
     )
     recreate: bool = Field(
@@ -136,8 +136,7 @@ class Tinybird(Settings):
     )
     production: bool | None = Field(
         default=None,
-        description="whether people are served by it; unsaid, it is, unless it surely is staging:"
-        " it proves commits to a gate and has none itself, or is an origin",
+        description="whether people are served by it; it is production unless this says false",
     )
     shares: tuple[Share, ...] = Field(
         default=(),
@@ -150,6 +149,11 @@ class Tinybird(Settings):
         strict=False,
         description="data sources of others that this one reads; they must be shared before",
     )
+
+    @property
+    def is_production(self) -> bool:
+        """Whether people may be served by it: nobody guesses from names or gates that they are not."""
+        return self.production is not False
 
     @property
     def place(self) -> tuple[str, str]:

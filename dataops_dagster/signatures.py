@@ -8,14 +8,13 @@ is no approval, and no error either. Never asks for a passphrase.
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from io import BytesIO
 from pathlib import Path
 
-from dataops_dagster import process
+from dataops_dagster import folders, process
 from dataops_dagster.errors import ConfigError, ToolError
 from dataops_dagster.git import NETWORK_SECONDS, Access
 from dataops_dagster.model import Decision, DecisionKind
@@ -224,8 +223,8 @@ def _signer(claim: Claim, allowed_signers: Path) -> str:
 
     A key counts if it was valid at the tag's own date, as for git.
     """
-    with tempfile.TemporaryDirectory(prefix="dataops-signature-") as scratch:
-        signature = Path(scratch, "signature")
+    with folders.scratch("signature") as scratch:
+        signature = scratch / "signature"
         signature.write_bytes(claim.signature)
         given = (
             *("-f", str(allowed_signers.absolute()), "-s", str(signature)),

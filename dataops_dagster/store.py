@@ -11,6 +11,7 @@ import hashlib
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from filelock import FileLock, Timeout
 
 from dataops_dagster import process
 from dataops_dagster.errors import ToolError
-from dataops_dagster.folders import cache_folder
+from dataops_dagster.folders import cache_folder, usable
 from dataops_dagster.git import (
     NETWORK_SECONDS,
     Access,
@@ -49,6 +50,8 @@ _HAVES = 256
 
 _MANY_BLOBS = 20_000
 """More contents than this are not asked for one by one."""
+
+_OUTDATED_SECONDS = 2 * NETWORK_SECONDS
 
 _SAMPLE, _LOOSE_IN_SAMPLE, _PACKS = "17", 27, 50
 
@@ -98,21 +101,23 @@ class Store(Objects):
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        try:
-            with self._file_lock:
-                yield
-        except Timeout:
-            raise ToolError(
-                f"waiting for {self._file_lock.lock_file}",
-                None,
-                f"another process fetched for longer than {self.seconds:g} s",
-                retryable=True,
-            ) from None
+        with usable(self.folder):
+            try:
+                with self._file_lock:
+                    yield
+            except Timeout:
+                raise ToolError(
+                    f"waiting for {self._file_lock.lock_file}",
+                    None,
+                    f"another process fetched for longer than {self.seconds:g} s",
+                    retryable=True,
+                ) from None
 
     @cached_property
     def _command(self) -> HardenedGit:
         if not (self.folder / "HEAD").exists():
-            self.folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with usable(self.folder.parent):
+                self.folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             with self._locked():
                 if not (self.folder / "HEAD").exists():
                     self._make()
@@ -319,9 +324,15 @@ class Store(Objects):
 
     def _sweep(self) -> None:
         """Remove what a git command that failed left behind."""
-        packs = self.folder / "objects" / "pack"
+        objects = self.folder / "objects"
+        packs = objects / "pack"
         for leftover in (*packs.glob("tmp_*"), *packs.glob(".tmp-*")):
             leftover.unlink(missing_ok=True)
+        for leftover in objects.glob("??/tmp_obj_*"):
+            # Others may write single objects while we fetch; but nobody does for that long.
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - leftover.stat().st_mtime > _OUTDATED_SECONDS:
+                    leftover.unlink()
 
     def _remote(self, access: Access) -> Remote:
         return Remote(access, str(self.folder))

@@ -12,6 +12,11 @@ def inert(text: str) -> str:
     return "".join(c for c in text if c == "\t" or (c.isprintable() and c not in _BIDI))
 
 
+def inert_lines(text: str) -> str:
+    """Make a text inert line by line; its lines stay apart."""
+    return "\n".join(map(inert, text.split("\n")))
+
+
 def one_line(text: str) -> str:
     """Keep text on its line and inert: what it says could otherwise pass for another line."""
     return " ".join(filter(None, map(inert, text.split())))

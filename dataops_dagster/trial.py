@@ -15,6 +15,8 @@ from dataops_dagster.store import Store
 from dataops_dagster.tinybird import trying
 from dataops_dagster.tinybird.model import Refusal
 
+_PRODUCTION = "it is production: tinybird.production is not false"
+
 
 class Way(str, Enum):
     """How a workspace is asked."""
@@ -50,7 +52,7 @@ def perform(
     """
     store.complete_files(Access.of(project, origin), commit)
     for workspace in workspaces:
-        is_checked = way is Way.CHECK or project.is_production(workspace)
+        is_checked = way is Way.CHECK or _is_production(workspace)
         with execution.prepared(
             project, workspace, commit=commit, run_id="", store=store, purpose=Purpose.DEPLOY
         ) as task:
@@ -61,4 +63,9 @@ def perform(
                 rules, local = project.tinybird.branches, tinybird.local_of(workspace)
                 answer = trying.try_out(order, rules, local=local, now=now)
         done = Way.CHECK if is_checked else Way.BRANCH
-        yield Trial(workspace.name, done, not isinstance(answer, Refusal), str(answer))
+        told = str(answer) if done is way else f"{answer}; no branch, as {_PRODUCTION}"
+        yield Trial(workspace.name, done, not isinstance(answer, Refusal), told)
+
+
+def _is_production(workspace: Workspace) -> bool:
+    return workspace.tinybird is None or workspace.tinybird.is_production

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import quote, unquote, urlsplit
 
-_NOT_IN_A_URL = re.compile(r"[\x00-\x1f\x7f]|%0[ad]|[?#]", re.IGNORECASE)
+_NOT_IN_A_URL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]|%[01][0-9a-f]|%7f|[?#]", re.IGNORECASE)
 _HOST = re.compile(r"[A-Za-z0-9._\[\]:-]+")
 _SCP_LIKE = re.compile(r"(?:(?P<user>[A-Za-z0-9._-]+)@)?(?P<host>[A-Za-z0-9._-]+):(?P<path>[^:].*)")
 _DEFAULT_PORTS = {"https": 443, "http": 80, "ssh": 22}

@@ -8,31 +8,19 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
-import yaml
+from dataops_dagster.yaml_text import File, Node, Unkeepable, decoded, read
 
-SIZE_LIMIT_BYTES = 256_000
-_DEPTH_LIMIT = 100
 _MERGE_KEY = "<<"
 _COLON = re.compile(r"\s*:")
 _EMPTY = re.compile(r"(\{\s*\})?")
-# These end a line for YAML 1.1, but not for YAML 1.2, git and most editors.
-_ODD_LINE_END = re.compile("\r(?!\n)|[\x85\u2028\u2029]")
 
 _Path = tuple[str, ...]
 _Edit = tuple[int, int, str]
 """A span of a file, and the text to put in its place."""
-
-
-class Unkeepable(ValueError):  # noqa: N818  # a word for the key, like Held and Conflicted
-    """A key cannot be kept safely; `reason` says why and where, and never repeats a value."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
 
 
 def keep(merged: bytes, own: bytes, keys: Sequence[tuple[str, ...]]) -> bytes:
@@ -42,9 +30,9 @@ def keep(merged: bytes, own: bytes, keys: Sequence[tuple[str, ...]]) -> bytes:
     """
     if merged == own:
         return merged
-    before = after = _read("the merged file", _decoded("the merged file", merged))
-    text = _decoded("the target's file", own).replace("\r\n", "\n")
-    target = _read("the target's file", text)
+    before = after = read("the merged file", decoded("the merged file", merged))
+    text = decoded("the target's file", own).replace("\r\n", "\n")
+    target = read("the target's file", text)
     for path in keys:
         after = _kept(after, target, path)
     bom = codecs.BOM_UTF8 if merged.startswith(codecs.BOM_UTF8) else b""
@@ -54,69 +42,23 @@ def keep(merged: bytes, own: bytes, keys: Sequence[tuple[str, ...]]) -> bytes:
 def has(data: bytes, key: tuple[str, ...]) -> bool:
     """Say whether a file has a key; raises Unkeepable where that leaves a doubt."""
     name = "the file"
-    return len(_trail(_read(name, _decoded(name, data)), key)) == len(key)
-
-
-@dataclass(frozen=True)
-class _Node:
-    """A node as it is written: an alias is a leaf, so that no alias can blow up the tree."""
-
-    kind: str
-    tag: tuple[object, ...] = (None, True)
-    anchor: str | None = None
-    value: str = ""
-    children: tuple[_Node, ...] = ()
-    start: int = field(default=0, compare=False)
-    end: int = field(default=0, compare=False)
-    flow: bool = field(default=False, compare=False)
-
-    @property
-    def empty(self) -> bool:
-        return self.kind == "scalar" and self.start == self.end
-
-    @property
-    def keys(self) -> tuple[_Node, ...]:
-        return self.children[::2]
-
-    def find(self, part: str) -> list[int]:
-        keys = enumerate(self.keys)
-        return [n for n, key in keys if key.kind == "scalar" and key.value == part]
-
-    def walk(self) -> Iterator[_Node]:
-        yield self
-        for child in self.children:
-            yield from child.walk()
-
-
-@dataclass(frozen=True)
-class _File:
-    name: str
-    text: str
-    root: _Node
-
-    def source(self, node: _Node) -> str:
-        return self.text[node.start : node.end]
-
-    def ended(self, text: str) -> str:
-        """Give all lines the line end that is more frequent here."""
-        crlf = self.text.count("\r\n") * 2 > self.text.count("\n")
-        return text.replace("\n", "\r\n") if crlf else text
+    return len(_trail(read(name, decoded(name, data)), key)) == len(key)
 
 
 @dataclass(frozen=True)
 class _Entry:
     """A key of a mapping, its value, and where they stand in the file."""
 
-    file: _File
-    mapping: _Node
+    file: File
+    mapping: Node
     index: int
 
     @property
-    def key(self) -> _Node:
+    def key(self) -> Node:
         return self.mapping.children[2 * self.index]
 
     @property
-    def value(self) -> _Node:
+    def value(self) -> Node:
         return self.mapping.children[2 * self.index + 1]
 
     @property
@@ -159,20 +101,20 @@ class _Entry:
         return text if not text or text[0].isspace() else f" {text}"
 
 
-def _kept(merged: _File, target: _File, path: _Path) -> _File:
+def _kept(merged: File, target: File, path: _Path) -> File:
     edit = _edit(merged, target, path)
     if not edit:
         return merged
     start, end, text = edit
     name = f"{merged.name}, with {'.'.join(path)} kept,"
-    result = _read(name, merged.text[:start] + text + merged.text[end:])
+    result = read(name, merged.text[:start] + text + merged.text[end:])
     same = _without(result.root, path) == _without(merged.root, path)
     if not same or _edit(result, target, path):
         raise Unkeepable(f"{name} would not read back as it should")
     return replace(result, name=merged.name)
 
 
-def _edit(merged: _File, target: _File, path: _Path) -> _Edit | None:
+def _edit(merged: File, target: File, path: _Path) -> _Edit | None:
     """Return what makes a key what it is in the target; None if it is that already."""
     name = ".".join(path)
     present, wanted = _trail(merged, path), _trail(target, path)
@@ -192,7 +134,7 @@ def _edit(merged: _File, target: _File, path: _Path) -> _Edit | None:
     return start, end, before + lines + after
 
 
-def _trail(file: _File, path: _Path) -> list[_Entry]:
+def _trail(file: File, path: _Path) -> list[_Entry]:
     """Return the entries that lead to a key, as far as there are any."""
     trail: list[_Entry] = []
     node = file.root
@@ -246,7 +188,7 @@ def _removal(trail: list[_Entry], name: str) -> _Edit:
 
 
 def _place(
-    merged: _File, present: list[_Entry], wanted: list[_Entry]
+    merged: File, present: list[_Entry], wanted: list[_Entry]
 ) -> tuple[int, int, int, str, str] | None:
     """Return a span for missing lines, their column, and the text before and after them."""
     text, line_end = merged.text, merged.ended("\n")
@@ -277,7 +219,7 @@ def _lines(entries: list[_Entry], column: int, name: str) -> str:
     """Return the last entry's lines, in a bare mapping for each entry before."""
     lines = ""
     for entry, child in pairwise(entries):
-        if entry.value.anchor or entry.value.tag != _Node.tag:
+        if entry.value.anchor or entry.value.tag != Node.tag:
             raise Unkeepable(
                 f"{name} is missing, and so is a mapping around it with a tag or anchor"
             )
@@ -304,7 +246,7 @@ def _indent(line: str) -> int:
     return len(line) - len(line.lstrip(" "))
 
 
-def _refuse_shared_anchors(trail: list[_Entry], nodes: tuple[_Node, ...], name: str) -> None:
+def _refuse_shared_anchors(trail: list[_Entry], nodes: tuple[Node, ...], name: str) -> None:
     start, end = nodes[0].start, nodes[-1].end
     anchors = {each.anchor for node in nodes for each in node.walk() if each.kind != "alias"}
     for node in trail[0].mapping.walk():
@@ -312,7 +254,7 @@ def _refuse_shared_anchors(trail: list[_Entry], nodes: tuple[_Node, ...], name: 
             raise Unkeepable(f"{name} in {trail[0].file.name} has an anchor that is used elsewhere")
 
 
-def _without(node: _Node, path: _Path) -> _Node | None:
+def _without(node: Node, path: _Path) -> Node | None:
     """Return a tree without a key and without the mappings around it that hold nothing else."""
     if not path or node.empty:
         return None
@@ -323,90 +265,3 @@ def _without(node: _Node, path: _Path) -> _Node | None:
         rest = _without(node.children[2 * n + 1], path[1:])
         children[2 * n : 2 * n + 2] = (node.children[2 * n], rest) if rest else ()
     return replace(node, children=tuple(children)) if children else None
-
-
-def _decoded(name: str, data: bytes) -> str:
-    if len(data) > SIZE_LIMIT_BYTES:
-        raise Unkeepable(f"{name} is larger than {SIZE_LIMIT_BYTES} bytes")
-    try:
-        return data.removeprefix(codecs.BOM_UTF8).decode()
-    except UnicodeDecodeError as error:
-        raise Unkeepable(f"{name} is not UTF-8 at byte {error.start}") from None
-
-
-def _read(name: str, text: str) -> _File:
-    if _ODD_LINE_END.search(text):
-        raise Unkeepable(f"{name} has line ends that are neither LF nor CRLF")
-    opened: list[yaml.CollectionStartEvent] = []
-    levels: list[list[_Node]] = [[]]
-    for event in _events(name, text):
-        if isinstance(event, yaml.CollectionStartEvent):
-            opened.append(event)
-            levels.append([])
-        elif isinstance(event, yaml.CollectionEndEvent):
-            children = levels.pop()
-            levels[-1].append(_collection(opened.pop(), children, event))
-        elif isinstance(event, yaml.NodeEvent):
-            levels[-1].append(_leaf(event, text))
-        if len(levels) > _DEPTH_LIMIT:
-            raise Unkeepable(f"{name} is nested more than {_DEPTH_LIMIT} levels deep")
-    documents = levels[0]
-    if len(documents) > 1:
-        raise Unkeepable(f"{name} has several documents")
-    root = documents[0] if documents else _Node("mapping")
-    _refuse_odd_anchors(name, root)
-    return _File(name, text, root)
-
-
-def _events(name: str, text: str) -> Iterator[yaml.Event]:
-    try:
-        yield from yaml.parse(text, Loader=yaml.SafeLoader)
-    except yaml.MarkedYAMLError as error:
-        line = f" at line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise Unkeepable(f"{name} is no valid YAML{line}") from None
-    except (yaml.YAMLError, ValueError, OverflowError):  # an escape such as "\UFFFFFFFF"
-        raise Unkeepable(f"{name} is no valid YAML") from None
-
-
-def _collection(start: yaml.CollectionStartEvent, children: list[_Node], end: yaml.Event) -> _Node:
-    return _Node(
-        "mapping" if isinstance(start, yaml.MappingStartEvent) else "list",
-        (start.tag, start.implicit),
-        start.anchor,
-        children=tuple(children),
-        start=_span(start)[0],
-        # PyYAML ends a block where the next token starts, after blank lines and comments.
-        end=_span(end)[1] if start.flow_style or not children else children[-1].end,
-        flow=bool(start.flow_style),
-    )
-
-
-def _leaf(event: yaml.NodeEvent, text: str) -> _Node:
-    start, end = _span(event)
-    if not isinstance(event, yaml.ScalarEvent):
-        return _Node("alias", anchor=event.anchor, start=start, end=end)
-    if event.style in ("|", ">"):
-        # Its last line end is the file's, and so are blank lines unless the value keeps them ('+').
-        source = text[start:end]
-        keeps = event.value.endswith("\n\n")
-        last = source.removesuffix("\n").removesuffix("\r") if keeps else source.rstrip("\r\n")
-        end = start + len(last)
-    tag = (event.tag, *event.implicit)
-    return _Node("scalar", tag, event.anchor, event.value, start=start, end=end)
-
-
-def _span(event: yaml.Event) -> tuple[int, int]:
-    assert event.start_mark
-    assert event.end_mark
-    return event.start_mark.index, event.end_mark.index
-
-
-def _refuse_odd_anchors(name: str, root: _Node) -> None:
-    anchors = set()
-    for node in root.walk():
-        if node.kind == "alias" and node.anchor not in anchors:
-            raise Unkeepable(f"{name} has an alias without an anchor before it")
-        if node.kind != "alias" and node.anchor in anchors:
-            raise Unkeepable(f"{name} has an anchor more than once")
-        if node.anchor:
-            anchors.add(node.anchor)

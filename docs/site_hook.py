@@ -26,6 +26,7 @@ BESIDE = (
     "README.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
+    "SECURITY.md",
     "LICENSE",
     "dataops.yaml",
     "workspace.yaml",
@@ -33,6 +34,8 @@ BESIDE = (
     "dataops_dagster/dataops.schema.json",
     "dataops_dagster/demo/dagster.yaml",
     "examples/**/*.*",
+    "locked/sbom.cdx.json",
+    "tests/**/*.py",
 )
 """What pages link to outside of docs."""
 

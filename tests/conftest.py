@@ -15,6 +15,7 @@ import pytest
 from hypothesis import settings
 
 from dataops_dagster import config, promotion
+from dataops_dagster.demo.meltano import MELTANO
 from dataops_dagster.gate.evidence import what_ran
 from dataops_dagster.model import Decision, Evidence, Outcome
 from dataops_dagster.settings import Project
@@ -23,7 +24,7 @@ from dataops_dagster.store import Store
 from dataops_dagster.testing.tinybird import Dialect
 from tests.repositories import Workspace, make_workspace, workspace_at
 from tests.smart_http import SmartHttpServer
-from tests.tinybird import tb_command
+from tests.tinybird import LOCKED, TOOLS, tb_command
 
 # A loaded machine is no slow program; and CI answers for the change, not for what chance finds.
 settings.register_profile("here", deadline=None)
@@ -241,6 +242,13 @@ def smart_http() -> Iterator[Callable[..., SmartHttpServer]]:
     for server in servers:
         server.shutdown()
         server.server_close()
+
+
+@pytest.fixture(scope="session")
+def meltano_command() -> str:
+    """The real Meltano, installed once into a virtual environment of its own."""
+    locked = dataclasses.replace(MELTANO, locked=LOCKED / "meltano.txt")
+    return locked.command(print, tools=TOOLS)
 
 
 @pytest.fixture(scope="session")

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
-import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import Any
 import yaml
 
 from dataops_dagster.demo import daemon
+from tests.telling import unused_port, wait_for
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -45,19 +44,6 @@ LOADED = """
   assetsOrError(limit: 1) { __typename }
 }
 """
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return int(listening.getsockname()[1])
-
-
-def wait_for(what: str, look: Callable[[], Any], seconds: float = 240) -> Any:
-    limit = time.monotonic() + seconds
-    while not (found := look()):
-        assert time.monotonic() < limit, f"{what} did not happen"
-        time.sleep(0.25)
-    return found
 
 
 @dataclass
@@ -104,7 +90,7 @@ class Deployment:
     project: str
     locations: Mapping[str, int]
     example: str = "production"
-    port: int = field(default_factory=free_port)
+    port: int = field(default_factory=unused_port)
     machines: dict[str, Machine] = field(default_factory=dict)
 
     def start(self, name: str) -> Machine:

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 
 def processes_of(home: Path) -> list[str]:
@@ -25,11 +26,12 @@ def processes_of(home: Path) -> list[str]:
     return found
 
 
-def wait_for(what: str, look: Callable[[], object], seconds: float = 300) -> None:
+def wait_for(what: str, look: Callable[[], Any], seconds: float = 300) -> Any:
     limit = time.monotonic() + seconds
-    while not look():
+    while not (found := look()):
         assert time.monotonic() < limit, f"{what} did not happen"
         time.sleep(0.2)
+    return found
 
 
 def demo(home: Path, meltano_command: str, *arguments: str) -> subprocess.Popen[str]:

@@ -747,6 +747,30 @@ def test_a_submodule_that_would_run_a_program_is_refused_in_a_later_commit_too(p
         assert refs(world.staging) == world.before
 
 
+def test_a_submodule_that_would_run_a_program_is_refused_in_the_second_repository_too(made):
+    """A cache that leaves contents out already: git takes a missing `.gitmodules` for expected then."""
+    world = made(PROMOTED)
+    world.staging.commit({".gitmodules": BAD_MODULES})
+    answer = world.attempt()
+    assert isinstance(answer, ToolError), answer
+    assert "gitmodules" in str(answer)
+
+
+def test_a_submodule_that_would_run_a_program_is_refused_where_only_its_name_is_new(made):
+    """Its contents came before, under a name of no meaning, and were left out unseen."""
+    world = made(PROMOTED)
+    world.dev.commit({"notes.txt": BAD_MODULES})
+    world.promoted()
+    shutil.rmtree(world.cache.parent)
+    world.load()
+    world.staging.commit({"README.md": "# of its own\n"})
+    assert isinstance(world.attempt(), NothingToDo)
+    world.dev.commit({".gitmodules": BAD_MODULES})
+    answer = world.attempt()
+    assert isinstance(answer, ToolError), answer
+    assert "gitmodules" in str(answer)
+
+
 def test_a_submodule_that_does_no_harm_is_promoted(world: World):
     world.dev.commit({".gitmodules": '[submodule "m"]\n\tpath = m\n\turl = ../m\n'})
     assert isinstance(world.attempt(), Promoted)

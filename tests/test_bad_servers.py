@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import subprocess
 import zlib
 from collections.abc import Callable, Iterator
@@ -312,6 +313,54 @@ def test_a_push_that_was_not_answered_is_not_sent_twice(world: World):
     assert world.server.count(PUSH) == 1
 
 
+def said_to_be_done(content: bytes) -> bytes:
+    """Return the report of a push in which every ref was moved."""
+    told = b"".join(packet(b"ok " + ref + b"\n") for ref in re.findall(rb"refs/[^ \0\n]+", content))
+    return packet(b"\x01" + packet(b"unpack ok\n") + told + b"0000") + b"0000"
+
+
+@only("transport", [HTTP, OLD], indirect=True)
+def test_a_push_that_is_said_to_be_done_and_is_not_there_is_no_promotion(world: World, monkeypatch):
+    monkeypatch.setattr(remotes, "_PAUSES", (0, 0.01))
+
+    def lies(handler, body) -> None:
+        kind = {"Content-Type": "application/x-git-receive-pack-result"}
+        handler._answer(200, kind, said_to_be_done(body[: body.index(b"0000PACK")]))
+
+    world.server.fails(lies, PUSH, times=1, path="staging")
+    answer = failed(world, retryable=True)
+    assert "does not show" in str(answer)
+    world.promoted()
+
+
+@over_http
+def test_a_push_that_is_shown_a_moment_later_is_a_promotion(world: World, monkeypatch):
+    monkeypatch.setattr(remotes, "_PAUSES", (0, 0.01))
+    late = world.server.fails(says(200, b"0000"), LOOK_UP, times=1, path="staging")
+    late.met = 1  # only the look behind the push
+    world.server.fails(between(lambda: setattr(late, "met", 0)), PUSH, times=1, path="staging")
+    world.promoted()
+    assert late.met == 1
+
+
+@only("transport", [HTTP, OLD], indirect=True)
+def test_a_push_that_is_said_to_be_refused_and_is_there_is_made_once(world: World):
+    def lies(handler, body) -> None:
+        status, headers, _ = handler.real_answer(body)
+        refused = said_to_be_done(body[: body.index(b"0000PACK")]).replace(b"ok refs", b"ng refs")
+        refused = re.sub(
+            rb"00..ng (refs/\S+)\n", lambda m: packet(b"ng " + m[1] + b" no\n"), refused
+        )
+        inner = refused[5 : refused.rindex(b"0000")]
+        handler._answer(status, headers, packet(b"\x01" + inner) + b"0000")
+
+    world.server.fails(lies, PUSH, times=1, path="staging")
+    assert isinstance(world.shop.promote("staging"), Rejected | Raced | NothingToDo)
+    assert isinstance(world.attempt(), NothingToDo)
+    assert len(world.staging.tags()) == 1
+    assert world.staging.tree() == world.dev.tree()
+
+
 @over_http
 @only("part", [0, 0.5])
 def test_a_report_of_a_push_that_breaks_off_is_no_success_that_was_not(world: World, part):
@@ -339,9 +388,9 @@ def test_a_server_that_closes_the_connection_after_each_answer_is_asked_over_new
 # --- statuses ---------------------------------------------------------------------------------
 
 
-REQUESTS = 11
+REQUESTS = 12
 """What a first promotion into a target of its own history needs: two look-ups, two offers and five
-fetches as contents are left out at first, an offer and a push."""
+fetches as contents are left out at first, an offer, a push, and a look whether it is there."""
 
 
 @over_http

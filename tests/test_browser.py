@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dataops_dagster.demo import daemon, meltano
+from dataops_dagster.demo import daemon
 from dataops_dagster.demo.world import World
 from tests.repositories import git
 from tests.telling import demo, processes_of, unused_port, wait_for
@@ -46,10 +46,10 @@ def answers(url: str) -> bool:
 
 
 @pytest.fixture(scope="module")
-def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
+def ui(meltano_command: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
     home, port = tmp_path_factory.mktemp("browser") / "demo", unused_port()
     shown = Ui(World(home), f"http://127.0.0.1:{port}")
-    process = demo(home, meltano.command(print), "--open", "--port", str(port))
+    process = demo(home, meltano_command, "--open", "--port", str(port))
     try:
         wait_for("Dagster's UI", lambda: answers(shown.url) or process.poll() is not None)
         assert process.poll() is None, process.communicate()[0]
@@ -124,8 +124,17 @@ def test_a_promotion_from_the_launchpad_goes_through(ui: Ui, page: Page):
     (override,) = (b.text for b in blocks("yaml", "ops:\n") if "override_gate: true" in b.text)
     page.goto(PROD)
     page.get_by_role("button", name="Materialize").wait_for()
-    page.get_by_role("button").filter(has=page.get_by_label("arrow_drop_down")).first.click()
-    page.get_by_role("menuitem", name="Open launchpad").click()
+    launchpad = page.get_by_role("menuitem", name="Open launchpad")
+
+    def is_open() -> bool:
+        """Open the menu: while the page still loads, it is drawn anew, and shut."""
+        page.keyboard.press("Escape")
+        page.get_by_role("button").filter(has=page.get_by_label("arrow_drop_down")).first.click()
+        page.wait_for_timeout(1_000)
+        return launchpad.is_visible()
+
+    wait_for("the menu of the button", is_open)
+    launchpad.click()
     page.locator(".CodeMirror").click()
     page.keyboard.press("Control+A")
     page.keyboard.insert_text(override)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -86,6 +87,31 @@ def test_check_says_where_every_repository_is(shop: Shop):
     for workspace in (shop.dev, shop.staging, shop.prod):
         assert f"at {workspace.head[:12]}" in done.out
     assert "git version" in done.out
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "told"),
+    [
+        ("2.30.2", 2, "is too old\n  hint: install git 2.39 or newer, with its vendor's security"),
+        ("2.39.5", 0, "see that its vendor's security updates are in"),
+        ("2.56.1.windows.1", 0, None),
+        ("of our own", 2, "is too old"),
+    ],
+)
+def test_check_tells_of_an_old_git(shop: Shop, monkeypatch, said, code, told):
+    program = shop.root / "bin" / "git"
+    program.parent.mkdir()
+    real = shutil.which("git")
+    program.write_text(
+        f'#!/bin/sh\ntest "$1" != --version || exec echo "git version {said}"\nexec {real} "$@"\n'
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    done = dataops("--json", "check")
+    assert done.code == code
+    assert done.json["git"] == f"git version {said}"
+    found = [*(error["message"] for error in done.json["errors"]), *done.json["by_hand"]]
+    assert not found if told is None else any(told in text for text in found)
 
 
 @pytest.mark.usefixtures("shop")

@@ -29,6 +29,7 @@ from tests.meltano_cloud import (
 from tests.repositories import Workspace, make_workspace
 from tests.test_cli import Ended, dataops, empty_home
 from tests.test_meltano_cloud import NAME, VARIABLE, cloud, deployed
+from tests.tinybird import LOCKED
 
 __all__ = ["cloud", "deployed", "empty_home"]  # fixtures
 
@@ -392,7 +393,8 @@ def test_each_step_of_the_guide_ends_well_as_the_page_tells_it(cloud, tmp_path):
 @pytest.mark.slow
 def test_the_vendors_own_command_understands_the_stand_in(cloud, tmp_path):
     """What it cannot read would be no stand-in for the service that it was written for."""
-    vendors = Tool("matatika", "matatika==1.17.1", "matatika", "DATAOPS_MATATIKA")
+    locked = LOCKED / "matatika.txt"
+    vendors = Tool("matatika", "matatika", "matatika", "DATAOPS_MATATIKA", locked=locked)
     program = vendors.command(print, tools=tmp_path / "tools")
     id_ = cloud.add(NAME, REPOSITORY)
 

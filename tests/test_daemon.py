@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from dataops_dagster import config
-from dataops_dagster.demo import daemon, meltano
+from dataops_dagster.demo import daemon
 from dataops_dagster.demo.world import World, commit, create
 from dataops_dagster.heads import Head, look_up
 from dataops_dagster.orchestration.instance import HomeInstance
@@ -25,12 +25,6 @@ from tests.repositories import git
 from tests.telling import demo, processes_of, unused_port, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("daemon")]
-
-
-@pytest.fixture(scope="module")
-def meltano_command() -> str:
-    """The real Meltano, installed once into a virtual environment of its own."""
-    return meltano.command(print)
 
 
 @pytest.fixture(scope="module")

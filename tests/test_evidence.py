@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from datetime import timedelta
 
 import pytest
@@ -119,6 +120,44 @@ def test_evidence_of_another_definition_of_the_run_is_none(changed: Shop):
     # How long it may take, and when, changes nothing of what a run is.
     shop = configured(changed, text.replace("deadline: 1m", "when: manual, deadline: 2m"))
     assert isinstance(shop.consider("prod"), Ready)
+
+
+AT = {"host": "https://api.example.com", "workspace": "acme", "workspace_id": "1", "path": "tb"}
+
+
+def at_tinybird(shop: Shop, **other: str) -> Shop:
+    """Return the shop whose staging is tested at Tinybird."""
+    at = json.dumps({**AT, "token_variable": "TB", **other})
+    text = (shop.root / "dataops.yaml").read_text()
+    command = "run: {platform: command, command: [sh, run.sh], deadline: 1m}"
+    assert command in text
+    return configured(
+        shop, text.replace(command, f"run: {{platform: tinybird}}\n    tinybird: {at}")
+    )
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"host": "https://api.example.org"},
+        {"workspace": "acme_2"},
+        {"workspace_id": "2"},
+        {"path": "tb_2"},
+        {"dialect": "classic"},
+    ],
+    ids=lambda other: next(iter(other)),
+)
+def test_evidence_of_another_workspace_at_tinybird_is_none(changed: Shop, other):
+    text = (changed.root / "dataops.yaml").read_text()
+    shop = at_tinybird(changed)
+    staging = shop.project.workspaces["staging"]
+    tree = shop.staging.tree()
+    digest = what_ran(staging.run, tree=tree, environment="staging", at=staging.run_at)
+    shop.prove(shop.staging)
+    shop.book.evidence[-1] = dataclasses.replace(shop.book.evidence[-1], digest=digest)
+    assert isinstance(shop.consider("prod"), Ready)
+    configured(changed, text)
+    held(at_tinybird(changed, **other), "evidence")
 
 
 def test_a_gate_that_asks_for_no_run_takes_the_tip(changed: Shop):

@@ -343,6 +343,7 @@ STEP = CommandStep(platform="command", command=("sh", "run.sh"))
         {"step": MeltanoStep(platform="meltano", run=("sh", "run.sh"))},
         {"tree": "e" * 40},
         {"environment": "prod"},
+        {"at": ("api.example.com:443", "staging_acme")},
     ],
 )
 def test_a_run_of_something_else_is_another_run(other):

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from dataops_dagster.demo import meltano
 from dataops_dagster.meltano.files import GivenFiles
 from dataops_dagster.meltano.printed import Part
 from dataops_dagster.meltano.project import load
@@ -19,12 +18,6 @@ from tests.meltano_projects import projects
 from tests.meltano_teams import TEAMS, VARIABLES
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("meltano")]
-
-
-@pytest.fixture(scope="module")
-def meltano_command() -> str:
-    """The real Meltano, installed once into a virtual environment of its own."""
-    return meltano.command(print)
 
 
 @pytest.fixture(scope="module")

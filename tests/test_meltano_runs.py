@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from dataops_dagster import execution
-from dataops_dagster.demo import meltano as demo_meltano
 from dataops_dagster.model import Failing, Outcome, Stream
 from dataops_dagster.platforms import Result
 from dataops_dagster.settings_steps import MeltanoStep
@@ -98,8 +97,8 @@ IDS = [f"5b6f0c8e-4f0b-4d0b-9a6e-{number:012}" for number in range(9)]
 
 
 @pytest.fixture(scope="session")
-def meltano() -> str:
-    return demo_meltano.command(print)
+def meltano(meltano_command) -> str:
+    return meltano_command
 
 
 @pytest.fixture

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 
 import dagster as dg
 import pytest
 
+from dataops_dagster import clock
 from dataops_dagster.heads import look_up_all
 from dataops_dagster.orchestration import records
 from dataops_dagster.orchestration.memory import LOOKS, Memory
@@ -91,6 +92,21 @@ def test_another_instance_is_not_taken_for_the_one_that_is_remembered(settled: D
         memory.refresh(other)
         assert memory.recall("prod") is None
         assert memory.recall("dev") is None
+
+
+def test_nothing_is_remembered_while_a_clock_is_behind_what_runs_said(
+    settled: DagsterShop, monkeypatch
+):
+    memory = Memory(settled.shop.project)
+    for minutes, kept in ((0, "known"), (-5, None), (0, "known")):
+        now = datetime.now(timezone.utc) + timedelta(minutes=minutes)
+        monkeypatch.setattr(clock, "now", lambda now=now: now)
+        for _ in range(3):
+            memory.refresh(settled.instance)
+        memory.keep("dev", "one of fifty is forgotten")
+        memory.keep("prod", "known")
+        memory.refresh(settled.instance)
+        assert memory.recall("prod") == kept
 
 
 def test_everything_is_asked_again_by_and_by(settled: DagsterShop):

@@ -14,7 +14,6 @@ import pytest
 
 import dataops_dagster
 from dataops_dagster import execution, process
-from dataops_dagster.demo import meltano as demo_meltano
 from dataops_dagster.errors import ConfigError, ToolError
 from dataops_dagster.platforms import PLATFORMS, Result, Task
 from dataops_dagster.settings_steps import STEPS, CommandStep, MeltanoStep
@@ -250,9 +249,8 @@ def test_a_program_cannot_change_what_is_promoted(shop: Shop):
 
 
 @pytest.fixture(scope="session")
-def meltano() -> str:
-    """Return the real Meltano, installed once."""
-    return demo_meltano.command(print)
+def meltano(meltano_command) -> str:
+    return meltano_command
 
 
 @pytest.fixture

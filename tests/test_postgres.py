@@ -19,9 +19,10 @@ from benchmarks import postgres
 from dataops_dagster.cli import main
 from dataops_dagster.demo import daemon
 from tests.conftest import PROJECT_FILES, SHOP
-from tests.deployment import EXAMPLES, Deployment, Machine, free_port, running, wait_for
-from tests.repositories import Workspace, make_workspace
+from tests.deployment import EXAMPLES, Deployment, Machine, running
+from tests.repositories import Workspace, git, make_workspace
 from tests.smart_http import SmartHttpServer
+from tests.telling import unused_port, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("postgres")]
 
@@ -85,7 +86,7 @@ def server(workspaces) -> Iterator[Slow]:
 def deployment(database, server, tmp_path_factory) -> Iterator[Deployment]:
     """The production example, with two code locations of the one project."""
     folder, variables = tmp_path_factory.mktemp("machines"), database.variables("dagster")
-    locations = {"one": free_port(), "two": free_port()}
+    locations = {"one": unused_port(), "two": unused_port()}
     made = Deployment(folder, variables, project_at(server.url), locations)
     with running(made, "webserver", "daemon"):
         yield made
@@ -181,6 +182,10 @@ def test_check_finds_nothing_to_do_on_a_running_instance_with_its_sensors_on(dep
         assert to_do(deployment) == {}
 
 
+SERVED = """
+{ assetNodeOrError(assetKey: {path: ["shop", "prod", "deployment"]}) {
+    ... on AssetNode { dataVersion } } }
+"""
 SLOW = "echo begun; for i in $(seq 100); do sleep 0.1; echo $i; done; test ! -e broken\n"
 
 
@@ -203,6 +208,38 @@ def test_a_database_that_is_away_during_a_run_keeps_no_change_from_production(
         wait_for("the promotion", lambda: prod.tree() == staging.tree())
 
 
+@pytest.mark.parametrize("away", [0, 15], ids="away for {} s".format)
+def test_a_database_that_is_away_during_a_promotion_neither_loses_nor_doubles_it(
+    deployment, workspaces, server, database, monkeypatch, *, away
+):
+    staging, prod = workspaces["staging"], workspaces["prod"]
+    workspaces["dev"].commit({"run.sh": "true\n", "moved.txt": str(away)}, "Move on")
+    prove(deployment, "one")
+    before, tags = prod.head, prod.tags()
+    monkeypatch.setattr(server, "seconds", LONG)
+    run = deployment.promote("one", "prod")
+    wait_for("the run", lambda: deployment.status(run)["status"] == "STARTED")
+    database.stop()
+    monkeypatch.undo()
+    # It may land while nobody can record it.
+    time.sleep(away)
+    database.start()
+    (ended,) = deployment.end_of(run)
+    print(ended)
+    assert ended["status"] in ("SUCCESS", "FAILURE")
+    with deployment.automatic("two"):
+        wait_for("the promotion", lambda: prod.tree() == staging.tree())
+        wait_for("the deployment", lambda: deployed(deployment) == prod.head)
+    assert git(prod.bare, "merge-base", "--is-ancestor", before, "main") == ""
+    assert len(prod.tags()) == len(tags) + 1
+
+
+def deployed(deployment: Deployment) -> str:
+    """Return what production serves, as Dagster's page shows it."""
+    told = deployment.ask(SERVED)
+    return told["dataVersion"] if told else ""
+
+
 def test_runs_take_place_on_celerys_workers(database, tmp_path):
     (tmp_path / "servers").mkdir()
     workspaces = make_workspaces(tmp_path / "servers")
@@ -213,7 +250,7 @@ def test_runs_take_place_on_celerys_workers(database, tmp_path):
     variables["CELERY_RESULT_BACKEND"] = f"db+{database.url('broker')}"
     with reached_by_http(tmp_path / "servers") as server:
         project = project_at(server.url)
-        made = Deployment(tmp_path, variables, project, {"one": free_port()}, "celery")
+        made = Deployment(tmp_path, variables, project, {"one": unused_port()}, "celery")
         with running(made, "webserver", "daemon", "worker"):
             prove(made, "one")
             assert statuses(made.end_of(made.promote("one", "prod"))) == ["SUCCESS"]
@@ -227,7 +264,7 @@ def test_a_database_that_does_not_answer_is_told_in_words(shop, tmp_path, monkey
     home = tmp_path / "dagster"
     home.mkdir()
     (home / "dagster.yaml").write_text((EXAMPLES / "production" / "dagster.yaml").read_text())
-    told = {"HOST": "127.0.0.1", "PORT": str(free_port()), "DB": "dagster"}
+    told = {"HOST": "127.0.0.1", "PORT": str(unused_port()), "DB": "dagster"}
     told |= {"USER": "dagster", "PASSWORD": "hunter2"}
     for name, value in told.items():
         monkeypatch.setenv(f"DAGSTER_POSTGRES_{name}", value)

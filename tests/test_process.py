@@ -192,10 +192,33 @@ def test_the_exit_is_found_where_nothing_wakes_us_at_it(monkeypatch):
 # --- the output -------------------------------------------------------------------------------
 
 
-def test_more_output_than_the_limit_is_cut_and_the_program_still_ends(monkeypatch):
+@pytest.mark.parametrize("stream", [1, 2])
+def test_a_program_that_says_more_than_the_limit_is_ended_and_what_it_said_before_is_kept(
+    monkeypatch, stream
+):
     monkeypatch.setattr(process, "OUTPUT_LIMIT_BYTES", 1000)
-    done = sh("head -c 2000000 /dev/zero; head -c 2000000 /dev/zero >&2; exit 3")
+    done = sh(f"while :; do echo flood; done >&{stream}", deadline=60)
+    assert done.is_cut
+    assert not done.timed_out
+    assert done.code < 0
+    assert len(done.stdout + done.stderr) == 1000
+
+
+def test_output_of_just_the_limit_is_whole(monkeypatch):
+    monkeypatch.setattr(process, "OUTPUT_LIMIT_BYTES", 1000)
+    done = sh("head -c 1000 /dev/zero; head -c 1000 /dev/zero >&2; exit 3")
     assert (done.code, len(done.stdout), len(done.stderr)) == (3, 1000, 1000)
+    assert not done.is_cut
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="macOS bounds no other process's memory")
+@pytest.mark.parametrize("script", ["{0}", "sleep 0.1; {0} & wait $!"], ids=["itself", "a child"])
+def test_a_program_gets_no_more_memory_than_it_may_have(script):
+    hungry = f"{sys.executable} -c 'bytearray(400_000_000)'"
+    assert sh(script.format(hungry), memory=2**30).code == 0
+    done = sh(script.format(hungry), memory=2**28)
+    assert done.code != 0
+    assert b"MemoryError" in done.stderr
 
 
 def test_a_line_without_an_end_is_handed_over_in_pieces():

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from dataops_dagster.errors import ConfigError
+from dataops_dagster.errors import ConfigError, ToolError
+from dataops_dagster.model import Operation
 from dataops_dagster.testing.tinybird import Fault
 from dataops_dagster.testing.tinybird.datafiles import Node, Pipe
 from dataops_dagster.tinybird import classic, standing
 from dataops_dagster.tinybird.deploying import Deployed, Planned
 from dataops_dagster.tinybird.model import Refusal
-from tests.tinybird_site import NAME, Site, add_endpoint, classic_site, remove, stand_in
+from tests.tinybird_site import (
+    COMMIT,
+    NAME,
+    Change,
+    Site,
+    add_endpoint,
+    classic_site,
+    remove,
+    stand_in,
+)
 
 pytestmark = pytest.mark.slow
 site = classic_site
@@ -85,14 +96,91 @@ def test_fixtures_never_replace_rows_that_are_there(site: Site):
     assert site.stand_in.count(NAME, "rides") == before
 
 
+def edit(name: str, old: str, new: str) -> Change:
+    """Change what stands in one definition."""
+
+    def change(folder: Path) -> None:
+        (path,) = folder.rglob(name)
+        assert old in path.read_text()
+        path.write_text(path.read_text().replace(old, new))
+
+    return change
+
+
+def test_a_plan_names_what_changes_and_nothing_else(site: Site):
+    site.deploy()
+    planned = site.plan(edit("long_rides.pipe", "    ", "      "))
+    assert isinstance(planned, Planned)
+    assert planned.plan.operations == ()
+    planned = site.plan(edit("long_rides.pipe", "SELECT", "SELECT 1 AS changed,"))
+    assert isinstance(planned, Planned)
+    assert [(o.verb.value, o.name) for o in planned.plan.operations] == [("change", "long_rides")]
+    assert planned.plan.operations[0].detail.startswith("SQL of ")
+
+
+def drifted(site: Site) -> str:
+    """Say what deploying the same commit again would do."""
+    planned = site.plan(destructive="allowed")
+    assert isinstance(planned, Planned)
+    operations = [
+        Operation(o.verb.value, o.kind.value, o.name, detail=o.detail)
+        for o in planned.plan.operations
+    ]
+    return standing.drift(COMMIT, operations)
+
+
+def test_what_somebody_changed_there_is_drift_and_formatting_is_none(site: Site):
+    site.deploy()
+    assert drifted(site) == ""
+    pipe, rides = site.workspace.pipe("long_rides"), site.workspace.datasource("rides")
+    for old, new, told in (
+        (" ", "\n   ", ""),
+        ("SELECT", "SELECT 1 AS by_hand,", "change endpoint long_rides (SQL of "),
+    ):
+        nodes = tuple(replace(n, sql=n.sql.replace(old, new)) for n in pipe.nodes)
+        site.workspace.resources["long_rides"] = replace(pipe, nodes=nodes)
+        assert told in drifted(site)
+        assert bool(told) is bool(drifted(site))
+    site.workspace.resources["long_rides"] = pipe
+    columns = (*rides.columns, ("by_hand", "String"))
+    site.workspace.resources["rides"] = replace(rides, columns=columns)
+    assert "would change datasource rides (drops column by_hand)" in drifted(site)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("`minutes` Int32,", "", "drops column minutes"),
+        ("Int32", "Int64", "minutes: Int32 becomes Int64"),
+        ("station, started_at", "started_at", "sorting key: station,started_at becomes started_at"),
+    ],
+)
+def test_a_change_by_which_data_may_be_lost_needs_a_yes(site: Site, old, new, told):
+    site.deploy()
+    change = edit("rides.datasource", old, new)
+    refused = site.deploy(change)
+    assert isinstance(refused, Planned)
+    assert [(o.name, o.detail) for o in refused.plan.destructive] == [("rides", told)]
+    assert f"it would change datasource rides ({told})" in str(refused.refusal)
+    planned = site.plan(change, destructive="approve", production=True)
+    assert isinstance(planned, Planned)
+    assert planned.refusal
+    assert planned.refusal.waits_for == planned.plan.digest
+    approved = frozenset([planned.plan.digest])
+    planned = site.plan(change, destructive="approve", production=True, approved=approved)
+    assert isinstance(planned, Planned)
+    assert planned.refusal is None
+    assert len(site.asked("POST", "/v0/datasources/")) == 0
+
+
 def test_a_push_that_breaks_off_is_told_and_the_next_attempt_heals_it(site: Site):
     site.stand_in.faults.requests.append(Fault("POST", "/v0/pipes", nth=4, times=50))
-    broken = site.deploy()
-    assert isinstance(broken, Refusal)
-    assert f"{NAME} is INCONSISTENT, partly at c0ffeec0ffee" in str(broken)
+    with pytest.raises(ToolError, match=f"{NAME} is INCONSISTENT, partly at c0ffeec0ffee") as told:
+        site.deploy()
+    assert told.value.retryable
     assert 0 < len(site.served) < 8
-    told = standing.look(site.settings(), "workspaces.staging.tinybird")
-    assert "INCONSISTENT: the deployment of c0ffeec0ffee broke off half-way" in told.problem
+    left = standing.look(site.settings(), "workspaces.staging.tinybird")
+    assert "INCONSISTENT: the deployment of c0ffeec0ffee broke off half-way" in left.problem
     site.stand_in.faults.requests.clear()
     assert isinstance(site.deploy(), Deployed)
     assert any("broke off half-way: pushing everything again" in line for line in site.lines)
@@ -100,11 +188,22 @@ def test_a_push_that_breaks_off_is_told_and_the_next_attempt_heals_it(site: Site
     assert standing.look(site.settings(), "workspaces.staging.tinybird").problem == ""
 
 
+def test_a_pipe_that_cannot_work_fails_its_commit_and_leaves_it_inconsistent(site: Site):
+    def change(folder: Path) -> None:
+        (pipe,) = folder.rglob("long_rides.pipe")
+        pipe.write_text(pipe.read_text().replace("rides", "nobody_has_it"))
+
+    broken = site.deploy(change)
+    assert isinstance(broken, Refusal)
+    assert f"{NAME} is INCONSISTENT, partly at c0ffeec0ffee" in str(broken)
+
+
 def test_a_deletion_that_fails_leaves_it_inconsistent_until_it_is_done(site: Site):
     site.deploy()
     gone = remove("long_rides")
     site.stand_in.faults.requests.append(Fault("DELETE", "/v0/pipes/long_rides", times=50))
-    assert "INCONSISTENT" in str(site.deploy(gone, destructive="allowed"))
+    with pytest.raises(ToolError, match="INCONSISTENT"):
+        site.deploy(gone, destructive="allowed")
     site.stand_in.faults.requests.clear()
     assert isinstance(site.deploy(gone, destructive="allowed"), Deployed)
     assert "long_rides" not in site.served

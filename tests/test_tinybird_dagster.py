@@ -39,6 +39,7 @@ workspaces:
       workspace: staging_acme
       token_variable: TB_STAGING_TOKEN
       executable: {tb}
+      production: false
       fixtures: when_empty
       destructive: allowed
     deploy: {{platform: tinybird, deadline: 2m}}
@@ -79,6 +80,8 @@ class World:
         for run in self.dagster.instance.get_runs():
             for entry in self.dagster.instance.all_logs(run.run_id):
                 event = entry.asset_materialization or entry.asset_observation
+                told = entry.dagster_event and entry.dagster_event.event_specific_data
+                event = told if isinstance(told, dg.AssetCheckEvaluation) else event
                 if event and key in event.metadata:
                     found.append(str(event.metadata[key].value))
         return found
@@ -134,6 +137,9 @@ def test_a_push_reaches_production_and_what_deletes_waits_for_its_approval(world
     assert world.stand_in.count("staging_acme", "rides") > 0
     assert world.stand_in.count("pro_acme", "rides") == 0
     assert world.said("dataops/platform_workspace")[0].startswith("pro_acme at http://127.0.0.1")
+
+    tested = f"staging_acme ({world.staging.id}) at {world.stand_in.url} (forward); tested in"
+    assert any(s.startswith(tested) for s in world.said("dataops/platform_workspace"))
 
     push(world, folder, without="endpoints/long_rides.pipe")
     world.dagster.settle()

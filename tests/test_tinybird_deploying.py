@@ -156,7 +156,7 @@ def test_what_deletes_is_refused_unless_it_may_or_exactly_that_was_approved(site
 
 
 def test_production_gets_fixtures_only_if_that_was_approved(site: Site):
-    told = refused(site.deploy(fixtures="when_empty", is_production=True))
+    told = refused(site.deploy(fixtures="when_empty", production=True))
     assert "it would seed datasource rides, seed datasource stations" in told
     assert site.served == set()
 
@@ -203,6 +203,21 @@ def test_a_server_that_fails_leaves_what_was_live_and_the_next_attempt_deploys(s
     site.stand_in.faults.requests.clear()
     assert isinstance(site.deploy(add_endpoint("short_rides")), Deployed)
     assert site.served == {*ALL, "short_rides"}
+
+
+def test_a_column_that_forward_would_drop_without_a_word_needs_a_yes(site: Site):
+    def change(folder: Path) -> None:
+        (path,) = folder.rglob("stations.datasource")
+        path.write_text(
+            path.read_text().replace("    `docks` Int32\n", "").replace("String,\n\n", "String\n\n")
+        )
+
+    site.deploy()
+    told = refused(site.deploy(change))
+    assert "it would change datasource stations (drops column docks)" in told
+    assert "docks" in dict(site.workspace.datasource("stations").columns)
+    assert isinstance(site.deploy(change, destructive="allowed"), Deployed)
+    assert "docks" not in dict(site.workspace.datasource("stations").columns)
 
 
 def test_at_the_deadline_our_own_deployment_is_discarded(site: Site):

@@ -52,6 +52,7 @@ def configuration(host: str, dialect: Dialect) -> str:
                 "upstream": "dev",
                 "tinybird": {
                     **staging,
+                    "production": False,
                     "fixtures": "when_empty",
                     "destructive": "allowed",
                     "recreate": True,

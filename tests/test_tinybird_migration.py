@@ -214,7 +214,7 @@ def test_production_is_deployed_only_as_its_rules_say(site: Site, old: Workspace
     def without(folder: Path) -> None:
         next(folder.rglob("long_rides.pipe")).unlink()
 
-    told = migrate(site, old, without, destructive="approve", is_production=True)
+    told = migrate(site, old, without, destructive="approve", production=True)
     assert isinstance(told, Refusal)
     assert "nobody approved that" in told.reason
     assert counts(site) == (0, 0)

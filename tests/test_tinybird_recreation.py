@@ -92,7 +92,7 @@ def test_one_that_was_made_anew_by_others_is_not_dropped_where_the_id_is_pinned(
 @pytest.mark.parametrize(
     ("confirmed", "more", "told"),
     [
-        (NAME, {"is_production": True}, "production is never dropped"),
+        (NAME, {"production": True}, "production is never dropped"),
         (NAME, {"recreate": False}, "set workspaces.staging.tinybird.recreate: true"),
         ("staging", {}, f"{NAME} was not confirmed"),
         ("", {}, f"{NAME} was not confirmed"),
@@ -173,7 +173,8 @@ def test_an_inconsistent_workspace_whose_token_is_dead_is_made_anew(
     classic_site: Site, monkeypatch
 ):
     classic_site.stand_in.faults.requests.append(Fault("POST", "/v0/pipes", nth=3, times=50))
-    assert "INCONSISTENT" in refused(classic_site.deploy())
+    with pytest.raises(ToolError, match="INCONSISTENT"):
+        classic_site.deploy()
     classic_site.stand_in.faults.requests.clear()
     monkeypatch.setenv(TOKEN, "p.dead.token")
     assert isinstance(recreate(classic_site), Deployed)

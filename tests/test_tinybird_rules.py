@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from pathlib import Path
 
 import pytest
 
 from dataops_dagster import config
 from dataops_dagster.cli.session import Session
-from dataops_dagster.errors import ConfigError
+from dataops_dagster.errors import ConfigError, ToolError
 from dataops_dagster.gate.decisions import approved_deployments
 from dataops_dagster.model import Decision, DecisionKind
-from dataops_dagster.settings import Project
 from dataops_dagster.settings_gate import Approvals
 from dataops_dagster.settings_tinybird import Tinybird
-from dataops_dagster.tinybird import guard, plan, resources
+from dataops_dagster.tinybird import guard, plan, resources, testing
 from dataops_dagster.tinybird.command import Ended
+from dataops_dagster.tinybird.definitions import Difference
 from dataops_dagster.tinybird.journal import Entry, Journal
 from dataops_dagster.tinybird.model import (
     DeploymentPlan,
@@ -27,6 +26,7 @@ from dataops_dagster.tinybird.model import (
     Resource,
     Verb,
 )
+from dataops_dagster.tinybird.trouble import trouble
 from tests.conftest import NOW
 
 SETTINGS = Tinybird(
@@ -44,6 +44,8 @@ def made(*operations: Operation, tree: str = "t", workspace: str = "w") -> Deplo
 
 DELETE = Operation(Verb.DELETE, Kind.ENDPOINT, "top")
 CREATE = Operation(Verb.CREATE, Kind.ENDPOINT, "low")
+CHANGE = Operation(Verb.CHANGE, Kind.DATASOURCE, "rides", "adds column a")
+LOSE = Operation(Verb.CHANGE, Kind.DATASOURCE, "rides", "drops column a", is_lossy=True)
 SEED = Operation(Verb.SEED, Kind.DATASOURCE, "rides")
 
 
@@ -51,6 +53,8 @@ def test_a_digest_names_the_workspace_the_tree_and_the_operations_in_any_order()
     assert made(DELETE, CREATE).digest == made(CREATE, DELETE).digest
     others = [made(DELETE), made(DELETE, CREATE, tree="u"), made(DELETE, CREATE, workspace="v")]
     assert len({made(DELETE, CREATE).digest, *(other.digest for other in others)}) == 4
+    changes = [dataclasses.replace(CHANGE, is_lossy=True), dataclasses.replace(CHANGE, detail="x")]
+    assert len({made(change).digest for change in (CHANGE, *changes)}) == 3
 
 
 def test_what_forward_announces_is_read_and_nothing_else():
@@ -72,13 +76,14 @@ def test_what_forward_announces_is_read_and_nothing_else():
 
 
 def test_classic_deletes_only_what_we_brought():
-    there = [Resource(name, Kind.PIPE) for name in ("kept", "dropped", "by_hand")]
-    project = [Resource("kept", Kind.PIPE), Resource("new", Kind.PIPE)]
-    operations, unknown = plan.compared(project, there, deployed=("kept", "dropped"))
-    assert [(o.verb.value, o.name) for o in operations] == [
-        ("change", "kept"),
-        ("create", "new"),
-        ("delete", "dropped"),
+    there = [Resource(name, Kind.PIPE) for name in ("same", "kept", "dropped", "by_hand")]
+    project = [Resource(name, Kind.PIPE) for name in ("same", "kept", "new")]
+    differences = {"kept": Difference("SQL of a")}
+    operations, unknown = plan.compared(project, there, ("kept", "dropped"), differences)
+    assert [(o.verb.value, o.name, o.detail) for o in operations] == [
+        ("create", "new", ""),
+        ("change", "kept", "SQL of a"),
+        ("delete", "dropped", ""),
     ]
     assert unknown == ("by_hand",)
 
@@ -133,18 +138,28 @@ def test_a_workspace_that_mostly_holds_something_else_is_refused(there, is_refus
     ("destructive", "operation", "staging", "production"),
     [
         ("refuse", CREATE, "", ""),
+        ("refuse", CHANGE, "", ""),
         ("refuse", DELETE, "set", "set"),
+        ("refuse", LOSE, "set", "set"),
         ("approve", DELETE, "approve", "approve"),
+        ("approve", LOSE, "approve", "approve"),
         ("allowed", DELETE, "", ""),
+        ("allowed", LOSE, "", ""),
         ("refuse", SEED, "", "approve"),
     ],
 )
 def test_what_deletes_or_fills_production_needs_a_yes(
     destructive, operation, staging, production, is_production
 ):
-    settings = Tinybird.model_validate({**SETTINGS.model_dump(), "destructive": destructive})
+    settings = Tinybird.model_validate(
+        {
+            **SETTINGS.model_dump(),
+            "destructive": destructive,
+            "production": is_production,
+        }
+    )
     planned = made(operation)
-    more = {"where": WHERE, "target": "prod", "is_production": is_production}
+    more = {"where": WHERE, "target": "prod"}
     refusal = guard.unsafe(settings, planned, approved=(), **more)
     wanted = production if is_production else staging
     assert bool(refusal) is bool(wanted)
@@ -298,6 +313,25 @@ def test_classic_names_a_version(files):
     assert "old__v2" in prepare(files, dialect="classic").names
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("INCLUDE ../includes/a.incl\nENGINE x", "SCHEMA >\n    `a` Int32\nENGINE x"),
+        ("INCLUDE '../includes/lost.incl'", "INCLUDE '../includes/lost.incl'"),
+        ("INCLUDE loop.incl", ""),
+        ("ENGINE x", "ENGINE x"),
+    ],
+)
+def test_what_a_definition_includes_stands_in_its_place(files, text, told):
+    write(files, "includes/a.incl", text='INCLUDE "b.incl"\n    `a` Int32\n')
+    write(files, "datasources/b.incl", text="SCHEMA >\n")
+    write(files, "datasources/loop.incl", text="INCLUDE loop.incl\n" * 1000)
+    write(files, "datasources/rides.datasource", text=text)
+    project = prepare(files)
+    (rides,) = [r for r in project.resources if r.name == "rides"]
+    assert resources.definition(project, rides) == told
+
+
 # --- what tb prints ---------------------------------------------------------------------------
 
 
@@ -314,6 +348,64 @@ def test_classic_names_a_version(files):
 )
 def test_a_document_is_found_among_other_lines(lines, found):
     assert Ended(0, lines, timed_out=False).document() == found
+
+
+DOWN = (
+    "HTTPConnectionPool(host='127.0.0.1', port=35191): Max retries exceeded with url: /v0/workspace"
+)
+
+
+@pytest.mark.parametrize(
+    ("lines", "is_trouble"),
+    [
+        ([DOWN], True),
+        (["** Running 'rides'", "** Failed pushing pipe x: Internal server error"], True),
+        ([f"** Failed running ./pipes/x.pipe: {DOWN}"], True),
+        (["status: Error: Server error, cannot parse response. <html>502 Bad Gateway"], True),
+        (["| live | ./tests/a.yaml | a | Error: Internal server error | 0 ms |"], True),
+        (
+            ["| live | ./tests/a.yaml | Internal server error | Error: No such column | 0 ms |"],
+            False,
+        ),
+        (["Error: Unknown build result. Error: Internal server error"], True),
+        (["✗ All tests skipped (a.pipe not found)", "✗ b failed", "Expected to not fail"], True),
+        (["✗ All tests skipped (a.pipe not found)", "✗ b failed", "Expected: "], False),
+        (["✗ All tests skipped (a.pipe not found) failed"], False),
+        (["** Failed pushing pipe x: Resource 'rides' not found"], False),
+        (["✗ a failed", "Expected to not fail but got an error"], False),
+        # What a data project brings along does not speak for the server.
+        (["✗ Error: Internal server error failed", "** Output and expected output differ"], False),
+        (["✗ a failed", "Expected: ", "Error: Internal server error", "Got: "], False),
+        (["test: Error: Internal server error", "status: Fail"], False),
+        (["status: Error: Internal server error", "Total Fail: 1", "Total Error: 1"], False),
+        ([], False),
+    ],
+)
+def test_trouble_of_the_server_is_told_apart_from_a_failure(lines, is_trouble):
+    assert bool(trouble(lines)) is is_trouble
+
+
+@pytest.mark.parametrize(
+    ("code", "lines", "ending"),
+    [
+        (0, ["✓ Done!", "✓ the_harbour passed", "✓ 1/1 passed"], "1 file(s) of tests passed"),
+        (0, ["Totals:", "Total Pass: 1"], "1 file(s) of tests passed"),
+        (0, ["Total Pass Over Time: 1"], "1 file(s) of tests passed"),
+        (0, ["✓ Done!", "✓ 1/1 passed"], "hold no test"),
+        (0, ["", "Totals:"], "hold no test"),
+        (1, ["✗ the_harbour failed"], "tests failed"),
+        (0, ["✓ a passed", "✗ All tests skipped (b.pipe not found)"], "nothing is proven"),
+        (1, [DOWN], "nothing is proven"),
+    ],
+)
+def test_only_tests_that_ran_and_passed_are_a_proof(code, lines, ending):
+    done = Ended(code, lines, timed_out=False)
+    if ending == "nothing is proven":
+        with pytest.raises(ToolError, match=ending) as told:
+            testing.outcome(done, files=1)
+        assert told.value.retryable
+    else:
+        assert ending in str(testing.outcome(done, files=1))
 
 
 # --- what is remembered -----------------------------------------------------------------------
@@ -348,13 +440,14 @@ workspaces:
     deploy: {platform: tinybird}
     tinybird: {host: "https://api.example.com", workspace: pro_acme, token_variable: TB_PROD}
 """
+GATE = "    gate: {runs: 0}\n"
 
 
-def load(tmp_path: Path, old: str = "", new: str = "") -> str:
-    """Load the file, changed; returns what is wrong with it."""
+def load(tmp_path: Path, old: str = "", new: str = "", *, gate: str = GATE) -> str:
+    """Load the file, changed, perhaps with another gate; returns what is wrong with it."""
     path = tmp_path / "dataops.yaml"
     assert old in FILE
-    path.write_text(FILE.replace(old, new))
+    path.write_text(FILE.replace(old, new).replace(GATE, gate))
     try:
         config.load(path)
     except ConfigError as error:
@@ -370,16 +463,16 @@ def load(tmp_path: Path, old: str = "", new: str = "") -> str:
         ("token_variable: TB", "workspace_id: a1, token_variable: TB", "is that of workspace staging"),
         ('host: "https://api.example.com", workspace: pro_acme',
          'host: "https://API.example.com.:443/", workspace: staging_acme', "is that of workspace staging"),
-        ("TB_PROD}", "TB_PROD, destructive: allowed}", "is too lenient for production"),
-        ("TB_PROD}", "TB_PROD, destructive: allowed}", "or say production: false"),
+        ("TB_PROD}", "TB_PROD, production: true, destructive: allowed}", "is too lenient for production"),
+        ("TB_PROD}", "TB_PROD, production: true, destructive: allowed}", "or say production: false"),
         ("TB_PROD}", "TB_PROD, destructive: allowed, production: false}", ""),
-        ("TB_STAGING}", "TB_STAGING, destructive: allowed}", ""),
+        ("TB_STAGING}", "TB_STAGING, destructive: allowed}", "production: is not said"),
         ("TB_STAGING}", "TB_STAGING, destructive: allowed, production: true}", "too lenient for production"),
         ("TB_STAGING}", "TB_STAGING, fixtures: when_empty, production: true}", "nobody can approve"),
         ("{runs: 0}\n    deploy: {platform: tinybird}\n    tinybird: {h",
-         "{runs: 0, approvals: {allowed_signers: s}}\n    deploy: {platform: tinybird}\n    tinybird: {fixtures: when_empty, h",
+         "{runs: 0, approvals: {allowed_signers: s}}\n    deploy: {platform: tinybird}\n    tinybird: {fixtures: when_empty, production: true, h",
          "only promotions can be approved by signatures"),
-        ("TB_PROD}", "TB_PROD, recreate: true, user_token_variable: U}", "production is never dropped"),
+        ("TB_PROD}", "TB_PROD, production: true, recreate: true, user_token_variable: U}", "production is never dropped"),
         ("TB_STAGING}", "TB_STAGING, recreate: true}", "needs a user token"),
         ("TB_STAGING}", "TB_STAGING, destructive: approve}", "nobody can approve where there is no gate"),
         ("{runs: 0}\n    deploy: {platform: tinybird}\n    tinybird: {h",
@@ -408,47 +501,26 @@ def test_settings_that_would_do_harm_are_refused(tmp_path, old, new, told):
     assert bool(said) is bool(told)
 
 
-CHAIN = ("dev", "staging", "prod", "prod_eu")
+@pytest.mark.parametrize("gate", ["", GATE])
+@pytest.mark.parametrize(
+    "lenient",
+    ["destructive: allowed", "recreate: true, user_token_variable: U", "fixtures: when_empty"],
+)
+def test_nobody_guesses_that_a_workspace_is_staging(tmp_path, lenient, gate):
+    """Neither an origin, nor one with or without a gate: what would differ must be said at load."""
+    for name in ("TB_STAGING", "TB_PROD"):
+        said = load(tmp_path, f"{name}}}", f"{name}, {lenient}}}", gate=gate)
+        assert "tinybird.production: is not said" in said
+        assert "say production: false if nobody is served by it" in said
+        assert (
+            load(tmp_path, f"{name}}}", f"{name}, {lenient}, production: false}}", gate=gate) == ""
+        )
+    assert Tinybird.model_validate({**SETTINGS.model_dump(), "production": None}).is_production
+    assert Tinybird.model_validate({**SETTINGS.model_dump(), "production": True}).is_production
+    assert not Tinybird.model_validate({**SETTINGS.model_dump(), "production": False}).is_production
 
 
-def chained(gates: dict[str, str], said: dict[str, bool]) -> Project:
-    """Return a chain of workspaces, some with a gate, some of which say whether they are production."""
-    tinybird = {"host": "https://api.example.com", "workspace": "acme", "token_variable": "TB"}
-    workspaces = {
-        name: {
-            "name": name,
-            "repository": f"https://git.example.com/{name}.git",
-            "environment": name,
-            **({"upstream": CHAIN[index - 1]} if index else {}),
-            **({"gate": {"runs": int(gates[name])}} if gates.get(name) else {}),
-            "tinybird": {**tinybird, "production": said.get(name)},
-        }
-        for index, name in enumerate(CHAIN)
-    }
-    return Project.model_validate({"project": "shop", "workspaces": workspaces})
-
-
-@pytest.mark.parametrize("gates", list(itertools.product(("", "0", "1"), repeat=3)))
-def test_what_may_be_production_is_never_taken_for_staging(gates):
-    project = chained(dict(zip(CHAIN[1:], gates, strict=True)), {})
-    found = {name for name, each in project.workspaces.items() if project.is_production(each)}
-    assert found - {"staging"} == {"prod", "prod_eu"}
-
-
-def test_staging_is_what_proves_commits_to_a_gate_or_says_so():
-    def found(gates: dict[str, str], **said: bool) -> set[str]:
-        project = chained(gates, said)
-        return {name for name, each in project.workspaces.items() if project.is_production(each)}
-
-    assert found({"prod": "1", "prod_eu": "1"}) == {"prod", "prod_eu"}
-    assert found({"prod": "0"}) == {"staging", "prod", "prod_eu"}
-    assert found({"prod_eu": "1"}) == {"staging", "prod", "prod_eu"}
-    assert found({}) == {"staging", "prod", "prod_eu"}
-    assert found({}, staging=False) == {"prod", "prod_eu"}
-    assert found({"prod": "1"}, dev=True) == set(CHAIN)
-
-
-@pytest.mark.parametrize("more", ["destructive: approve", "fixtures: when_empty"])
+@pytest.mark.parametrize("more", ["destructive: approve", "fixtures: when_empty, production: true"])
 def test_commands_ask_dagster_for_approvals_wherever_something_waits_for_them(
     tmp_path, monkeypatch, more
 ):

@@ -10,6 +10,7 @@ import yaml
 
 from dataops_dagster.errors import ConfigError, ToolError
 from dataops_dagster.settings_tinybird import Dialect
+from dataops_dagster.testing.tinybird import Fault
 from dataops_dagster.tinybird import testing
 from dataops_dagster.tinybird.deploying import Deployed, Planned
 from dataops_dagster.tinybird.model import Refusal
@@ -94,7 +95,11 @@ def test_the_origin_comes_before_those_who_use_it(site: Site, monkeypatch):
 
 def run_tests(site: Site, folder: Path, change: Change = nothing, local: str = "") -> str | Refusal:
     folder.mkdir(exist_ok=True)
-    return testing.test(site.order(folder, change), local or site.stand_in.url)
+    tested = testing.test(site.order(folder, change), local or site.stand_in.url)
+    assert tested.where.startswith(
+        f"{site.workspace.name} ({site.workspace.id}) at {site.stand_in.url}"
+    )
+    return tested.refusal or tested.detail
 
 
 def expect(site: Site, folder: Path) -> None:
@@ -107,7 +112,8 @@ def expect(site: Site, folder: Path) -> None:
 def test_forwards_tests_run_in_tinybird_local_without_a_token(forward_site: Site, tmp_path):
     answer = run_tests(forward_site, tmp_path / "work", lambda f: expect(forward_site, f))
     assert answer == "1 file(s) of tests passed"
-    assert not [a for a in forward_site.stand_in.requests if a.who == "staging_acme"]
+    asked = [a for a in forward_site.stand_in.requests if a.who == "staging_acme"]
+    assert {a.path for a in asked} == {"/v1/workspace"}  # by us: whose evidence is it?
     forward_site.stand_in.answer("busiest_stations", [{"other": 1}])
     answer = run_tests(forward_site, tmp_path / "again")
     assert isinstance(answer, Refusal)
@@ -117,6 +123,29 @@ def test_forwards_tests_run_in_tinybird_local_without_a_token(forward_site: Site
 def test_that_tinybird_local_does_not_answer_proves_nothing(forward_site: Site, tmp_path):
     with pytest.raises(ToolError, match="tb local start") as told:
         run_tests(forward_site, tmp_path / "work", local="http://127.0.0.1:9")
+    assert told.value.retryable
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        (
+            "forward_site",
+            "/v0/pipes/busiest_stations",
+        ),  # at which tb skips the tests, and ends with 0
+        ("forward_site", "/v1/build"),
+        ("classic_site", "/v0/(sql|pipes/busiest_stations.json)"),
+    ],
+)
+def test_a_server_in_trouble_proves_nothing(request, name, path, tmp_path):
+    site: Site = request.getfixturevalue(name)
+    if site.dialect is Dialect.CLASSIC:
+        site.stand_in.answer("busiest_stations", [])
+        assert isinstance(site.deploy(), Deployed)
+    faults = [Fault(method, path, times=50) for method in ("GET", "POST")]
+    site.stand_in.faults.requests.extend(faults)
+    with pytest.raises(ToolError, match="nothing is proven either way") as told:
+        run_tests(site, tmp_path / "work")
     assert told.value.retryable
 
 

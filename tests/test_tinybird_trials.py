@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,8 @@ import pytest
 from dataops_dagster.cli.interrupts import orderly
 from dataops_dagster.errors import ToolError
 from dataops_dagster.settings_tinybird import Branches, Dialect
-from dataops_dagster.testing.tinybird import Fault
+from dataops_dagster.testing.tinybird import Fault, StandIn, resources
+from dataops_dagster.testing.tinybird.datafiles import Datasource
 from dataops_dagster.tinybird import branches, deploying, trying
 from dataops_dagster.tinybird.client import Client
 from dataops_dagster.tinybird.deploying import Deployed
@@ -101,10 +103,10 @@ def site(request, monkeypatch) -> Site:
 def try_out(site: Site, change: Change = nothing, **more: object) -> str | Refusal:
     """Try the project, changed, in a branch."""
     site.lines.clear()
-    rules = more.pop("rules", RULES)
+    rules, local = more.pop("rules", RULES), more.pop("local", site.stand_in.url)
     with tempfile.TemporaryDirectory() as folder:
         order = site.order(Path(folder), change, **more)
-        return trying.try_out(order, rules, local=site.stand_in.url, now=datetime.now(timezone.utc))
+        return trying.try_out(order, rules, local=local, now=datetime.now(timezone.utc))
 
 
 def check(site: Site, change: Change = nothing, **more: object) -> str | Refusal:
@@ -142,6 +144,49 @@ def test_a_branch_is_made_deployed_to_tested_and_destroyed(site: Site):
     )
     (journals,) = [list((Path(os.environ["DATAOPS_STATE_DIR"]) / "tinybird").glob("*.json"))]
     assert len(journals) == 1  # the workspace's own
+
+
+def use_rides(folder: Path, *, vendored: bool = True) -> None:
+    """Read what core_acme shares; `tb pull --only-vendored` brought its file along."""
+    theirs = "NODE all\nSQL >\n    SELECT * FROM core_acme.rides\n\nTYPE endpoint\n"
+    (folder / "endpoints" / "theirs.pipe").write_text(theirs)
+    if vendored:
+        file = folder / "vendor" / "core_acme" / "datasources" / "rides.datasource"
+        file.parent.mkdir(parents=True)
+        rides = (folder / "datasources" / "rides.datasource").read_text()
+        file.write_text(f"{rides}\nSHARED_WITH >\n    staging_acme\n")
+
+
+@pytest.mark.slow
+@BOTH
+def test_what_others_share_is_used_in_a_branch(site: Site):
+    uses = [{"datasource": "rides", "workspace": "core_acme"}]
+    told = try_out(site, use_rides, uses=uses)
+    assert "core_acme.rides: not shared with staging_acme yet" in str(told)
+    assert not [path for v in ("v0", "v1") for path in site.asked("POST", f"/{v}/environments")]
+    core = site.stand_in.create_workspace("core_acme", site.workspace.dialect)
+    rides = Datasource("rides", (("ride_id", "Int64"),), shared_with=("staging_acme",))
+    resources.put_datasource(site.stand_in.account, core, rides)
+    with StandIn() as local:  # tb makes workspaces there, of the names of those that share
+        local.account.answers = site.stand_in.account.answers
+        told = try_out(site, use_rides, uses=uses, local=local.url)
+        assert str(told).endswith("create 9, seed 2; 1 file(s) of tests passed"), told
+        if site.dialect is Dialect.FORWARD:
+            without = partial(use_rides, vendored=False)
+            told = try_out(site, without, uses=uses, local=local.url)
+            assert "no vendor/core_acme/datasources/rides.datasource" in str(told)
+            assert "tb --cloud pull --only-vendored" in str(told)
+    assert site.workspace.shared == {"core_acme.rides": core.id}
+    assert left(site) == []
+
+
+@pytest.mark.slow
+def test_what_tinybird_does_not_show_to_a_branch_is_told(site: Site, monkeypatch):
+    shown = [{"core_acme.rides"}, set[str]()]
+    monkeypatch.setattr(Client, "shared_with_us", lambda _: shown.pop(0))
+    told = try_out(site, uses=[{"datasource": "rides", "workspace": "core_acme"}])
+    assert "Tinybird does not show it to this branch: check without one" in str(told)
+    assert left(site) == []
 
 
 @pytest.mark.slow
@@ -252,7 +297,7 @@ def test_the_limit_of_the_server_is_told_with_what_to_do(site: Site):
 
 
 def test_production_gets_no_branch(site: Site):
-    told = try_out(site, is_production=True)
+    told = try_out(site, production=True)
     assert isinstance(told, Refusal)
     assert not site.asked("POST", "/")
 
@@ -276,7 +321,7 @@ def test_a_check_changes_nothing_and_finds_a_mistake(site: Site):
 @pytest.mark.slow
 def test_what_waits_for_an_approval_could_be_deployed(site: Site):
     site.deploy()
-    told = check(site, remove("long_rides"), destructive="approve", is_production=True)
+    told = check(site, remove("long_rides"), destructive="approve", production=True)
     assert isinstance(told, str), told
     assert "nobody approved that" in told
 
@@ -291,7 +336,7 @@ from dataops_dagster.tinybird import trying
 from dataops_dagster.tinybird.site import Order
 folder, host, executable = sys.argv[1:]
 settings = Tinybird(host=host, workspace="staging_acme", token_variable="TB_STAGING_TOKEN",
-                    executable=executable)
+                    executable=executable, production=False)
 order = Order(settings=settings, target="staging", commit="c" * 40, tree="7" * 40,
               folder=Path(folder), seconds=60, on_line=lambda line: print(line, flush=True))
 with orderly():

@@ -13,7 +13,8 @@ import yaml
 from hypothesis import event, given, reject
 from hypothesis import strategies as st
 
-from dataops_dagster.yaml_keys import SIZE_LIMIT_BYTES, Unkeepable, has, keep
+from dataops_dagster.yaml_keys import has, keep
+from dataops_dagster.yaml_text import SIZE_LIMIT_BYTES, Unkeepable
 
 
 def kept(merged: str, own: str, *keys: str) -> str:

@@ -29,6 +29,7 @@ SERVES = {Dialect.FORWARD: ((3, 11), (3, 14)), Dialect.CLASSIC: ((3, 10), (3, 14
 
 TOOLS = cache_folder() / "tools"
 """Where the tools of all tests are: asked before each test gets a cache folder of its own."""
+LOCKED = Path(__file__).parents[1] / "locked"
 
 
 @cache
@@ -38,7 +39,8 @@ def tb_command(dialect: Dialect) -> str:
     if variable in os.environ:
         return os.environ[variable]
     folder = requirement.replace("==", "-")
-    tool = Tool("tb", requirement, folder, variable, python=find_python(dialect))
+    locked = LOCKED / f"{requirement.split('==')[0]}.txt"
+    tool = Tool("tb", requirement, folder, variable, python=find_python(dialect), locked=locked)
     return tool.command(print, tools=TOOLS)
 
 

@@ -48,6 +48,7 @@ class Site:
                 "token_variable": TOKEN,
                 "executable": self.executable,
                 "dialect": self.dialect.value,
+                "production": False,
                 **more,
             }
         )

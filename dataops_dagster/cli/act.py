@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
-from rich.markup import escape
 
 from dataops_dagster import backport as backports
 from dataops_dagster import clock, promotion, signatures
 from dataops_dagster import rollback as rollbacks
 from dataops_dagster.cli import options
 from dataops_dagster.cli.session import Session, end, progress
+from dataops_dagster.cli.shown import escape
 from dataops_dagster.errors import ConfigError
 from dataops_dagster.git import Access
 from dataops_dagster.model import Allowance, Answer, Considered, Held, Override, Plan, Ready

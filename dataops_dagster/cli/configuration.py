@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from rich.markup import escape
 
 from dataops_dagster import readings
 from dataops_dagster.cli.session import Session, progress
-from dataops_dagster.cli.shown import table
+from dataops_dagster.cli.shown import escape, table
 from dataops_dagster.errors import ConfigError
 from dataops_dagster.meltano import comparing, pages
 from dataops_dagster.meltano.comparing import Side

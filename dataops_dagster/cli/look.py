@@ -8,14 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import click
-from rich.markup import escape
 
 from dataops_dagster import audit as auditing
 from dataops_dagster import clock, config, execution, git, promotion
 from dataops_dagster.cli import meltano_cloud, options, readiness, tinybird
 from dataops_dagster.cli.act import Asked, consider
 from dataops_dagster.cli.session import Session, end, error_data, progress
-from dataops_dagster.cli.shown import in_words, table
+from dataops_dagster.cli.shown import escape, in_words, table
 from dataops_dagster.errors import DataOpsError
 from dataops_dagster.gate.verdicts import lines
 from dataops_dagster.heads import Head, look_up_all
@@ -43,8 +42,11 @@ def check(session: Session) -> None:
     served, by_hand, wrong = meltano_cloud.checked(session, projects)
     at_tinybird, silent = tinybird.looked(session, projects)
     broken += [*wrong, *silent]
+    said = git.version()
+    by_hand += [advice] if (advice := git.advice(said)) else []
+    broken += [old] if (old := git.unsupported(said)) else []
     data = {
-        "git": git.version(),
+        "git": said,
         "workspaces": [dict(zip(header, row, strict=True)) for row in rows],
         "meltano_cloud": [dict(zip(meltano_cloud.HEADER, row, strict=True)) for row in served],
         "tinybird": tinybird.as_dicts(at_tinybird),
@@ -54,7 +56,7 @@ def check(session: Session) -> None:
     }
     session.show(
         data,
-        f"{git.version()}; the configuration is well formed",
+        f"{escape(said)}; the configuration is well formed",
         table(header, rows),
         *([table(meltano_cloud.HEADER, served)] if served else []),
         *([table(tinybird.HEADER, at_tinybird)] if at_tinybird else []),

@@ -9,10 +9,9 @@ from datetime import timedelta
 
 import click
 from pydantic import ValidationError
-from rich.markup import escape
 
 from dataops_dagster.cli.session import SAID_NO, Session, progress
-from dataops_dagster.cli.shown import table
+from dataops_dagster.cli.shown import escape, table
 from dataops_dagster.errors import ConfigError, DataOpsError, ToolError
 from dataops_dagster.meltano_cloud.api import Api
 from dataops_dagster.meltano_cloud.following import wait

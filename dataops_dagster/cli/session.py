@@ -12,11 +12,11 @@ from typing import Any, NoReturn
 
 import click
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from dataops_dagster import clock, config
 from dataops_dagster.cli import shown
+from dataops_dagster.cli.shown import escape
 from dataops_dagster.errors import ConfigError, DataOpsError, Problem, ToolError
 from dataops_dagster.gate.decisions import approved_deployments
 from dataops_dagster.model import (
@@ -93,7 +93,7 @@ class Session:
         tinybird = workspace.tinybird
         if tinybird is None or workspace.gate is None:
             return frozenset()
-        fills = tinybird.fixtures is not Fixtures.NEVER and project.is_production(workspace)
+        fills = tinybird.fixtures is not Fixtures.NEVER and tinybird.is_production
         asks = fills or tinybird.destructive is Destructive.APPROVE
         if not asks and not os.environ.get("DAGSTER_HOME"):
             return frozenset()

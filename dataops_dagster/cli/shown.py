@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from rich.markup import escape
+from rich import markup
 from rich.table import Column, Table
 from typing_extensions import assert_never
 
@@ -25,8 +25,14 @@ from dataops_dagster.model import (
     Verdict,
 )
 from dataops_dagster.plan import overwritten, reason_of
+from dataops_dagster.text import inert_lines
 
 _SHOWN = 20
+
+
+def escape(text: str) -> str:
+    """Return text for the terminal: nothing in it is markup, or steers what reads it."""
+    return markup.escape(inert_lines(text))
 
 
 def in_words(answer: Considered | Answer) -> str:
@@ -68,10 +74,7 @@ def effects(found: Effects) -> Iterator[Table | str]:
     """Yield what a deployment would do, or why nobody could say."""
     where = f" to {found.where}" if found.where else ""
     if found.operations:
-        rows = [
-            (o.verb, o.kind, o.name, "destructive" if o.is_destructive else "")
-            for o in found.operations
-        ]
+        rows = [(o.verb, o.kind, o.name, o.note) for o in found.operations]
         yield table(("", "kind", "name", ""), rows, title=f"deploying it{where}")
     elif found.digest:
         yield f"deploying it{escape(where)}: no changes"
@@ -126,7 +129,7 @@ def table(
 ) -> Table:
     """Return a table of at most twenty rows, or `most`; what is left out is counted."""
     # Ids are for copying: rather a second line than an ellipsis.
-    columns = [Column(name, overflow="fold") for name in header]
+    columns = [Column(escape(name), overflow="fold") for name in header]
     table = Table(*columns, title=title and escape(title), title_justify="left")
     for row in rows[:most]:
         table.add_row(*map(escape, row))

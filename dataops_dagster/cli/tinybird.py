@@ -7,11 +7,11 @@ import sys
 from collections.abc import Iterator, Sequence
 
 import click
-from rich.markup import escape
 
 from dataops_dagster import execution
 from dataops_dagster.cli import shown
 from dataops_dagster.cli.session import SAID_NO, Session, progress
+from dataops_dagster.cli.shown import escape
 from dataops_dagster.errors import DataOpsError
 from dataops_dagster.model import Effects
 from dataops_dagster.plan import as_data
@@ -121,7 +121,7 @@ def looked(
         with progress(session, f"asking Tinybird about {workspace.name}"):
             try:
                 row = standing.look(settings, f"workspaces.{workspace.name}.tinybird")
-                drifted = _drift(project, workspace, settings) if drift else ""
+                drifted = _drift(project, workspace) if drift else ""
             except DataOpsError as error:
                 broken.append(error)
                 row = standing.Standing(settings.workspace, "", "", "see below")
@@ -136,17 +136,17 @@ def as_dicts(rows: Sequence[tuple[str, ...]]) -> list[dict[str, str]]:
     return [dict(zip(HEADER, row, strict=True)) for row in rows]
 
 
-def _drift(project: Project, workspace: Workspace, settings: Tinybird) -> str:
+def _drift(project: Project, workspace: Workspace) -> str:
     """Say how a workspace differs from the commit that Dagster says was deployed to it."""
     from dataops_dagster.orchestration.instance import HomeInstance
 
     commit = HomeInstance().deployed(project.name, workspace.name)
     if commit is None:
-        return "no deployment of ours is recorded"
+        return "Dagster has recorded no deployment to compare with"
     store = store_of(project)
     pinned = execution.pin(project, workspace, commit, store=store)
     with execution.prepared(project, workspace, commit=pinned, run_id="", store=store) as task:
         effects = platform.foresee(platform.deploy_step(workspace), task)
     if not effects.digest:
         return effects.problem
-    return standing.drift(commit, effects.operations, settings.dialect)
+    return standing.drift(commit, effects.operations)

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import NoReturn
 
 import click
-from rich.markup import escape
 
 from dataops_dagster.cli import shown
 from dataops_dagster.cli.interrupts import orderly
 from dataops_dagster.cli.session import SAID_NO, Session, progress
+from dataops_dagster.cli.shown import escape
 from dataops_dagster.cli.tinybird import Found, all_of, echo, find, prepared
 from dataops_dagster.cli.token_file import reserved
 from dataops_dagster.errors import ConfigError, DataOpsError, ToolError
@@ -152,8 +152,8 @@ def recreate(
 
 def _confirmed(session: Session, found: Found, given: str | None) -> str:
     """Return the name that a person typed, after they were told what would be lost."""
-    project, named, settings = found
-    if given is not None or project.is_production(named) or not settings.recreate:
+    _, named, settings = found
+    if given is not None or settings.is_production or not settings.recreate:
         return given or ""
     if session.as_json or not sys.stdin.isatty():
         hint = f"add --confirm {settings.workspace}, its name at Tinybird"

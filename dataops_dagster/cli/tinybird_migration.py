@@ -7,12 +7,12 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 import click
-from rich.markup import escape
 
 from dataops_dagster.api import Api
 from dataops_dagster.cli import shown
 from dataops_dagster.cli.interrupts import orderly
 from dataops_dagster.cli.session import SAID_NO, Session
+from dataops_dagster.cli.shown import escape
 from dataops_dagster.cli.tinybird import Found, echo, find, prepared
 from dataops_dagster.errors import ConfigError
 from dataops_dagster.plan import as_data

@@ -24,6 +24,7 @@ class Tool:
     """A command line: its program, what is installed for it, and the variable that names another.
 
     `folder` is the name of its virtual environment; `python` makes that, our own by default.
+    `locked` is a file of requirements with their hashes: nothing else is installed then.
     """
 
     program: str
@@ -31,6 +32,7 @@ class Tool:
     folder: str
     variable: str
     python: str = sys.executable
+    locked: Path | None = None
 
     def command(self, on_line: Callable[[str], None], *, tools: Path | None = None) -> str:
         """Return the path of the program, installing it when it is not there.
@@ -52,16 +54,19 @@ class Tool:
     def _install(self, folder: Path, on_line: Callable[[str], None]) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         python = str(folder / "bin" / "python")
+        wanted = [self.requirement]
+        if self.locked:
+            wanted = ["--require-hashes", f"--requirement={self.locked}"]
         uv = shutil.which("uv", path=sysconfig.get_path("scripts")) or shutil.which("uv")
         # Compiled once here; otherwise each call of the program would compile it anew.
         if uv:
             self._run([uv, "venv", "--quiet", "--python", self.python, str(folder)], on_line)
             self._run([uv, "pip", "install", "--quiet", "--compile-bytecode",
-                       f"--python={python}", self.requirement], on_line)  # fmt: skip
+                       f"--python={python}", *wanted], on_line)  # fmt: skip
         else:
             self._run([self.python, "-m", "venv", str(folder)], on_line)
             self._run([python, "-m", "pip", "install", "--quiet", "--compile",
-                       self.requirement], on_line)  # fmt: skip
+                       *wanted], on_line)  # fmt: skip
         (folder / "complete").touch()
 
     def _run(self, arguments: list[str], on_line: Callable[[str], None]) -> None:

@@ -46,11 +46,14 @@ class Choice:
     evidence: tuple[Evidence, ...] = ()
 
 
-def what_ran(step: Step, *, tree: str, environment: str) -> str:
-    """Return the digest of what a run is: the step's settings, the files, and the environment."""
+def what_ran(step: Step, *, tree: str, environment: str, at: Sequence[str] = ()) -> str:
+    """Return the digest of what a run is: the step's settings, the files, the environment, and where.
+
+    `at` names the place, for a platform that has one beside its step (see `Workspace.run_at`).
+    """
     # What only says when, how long, or what Dagster shows, changes nothing of what ran.
     settings = step.model_dump(mode="json", exclude={"when", "deadline", "streams", "produces"})
-    text = json.dumps([settings, tree, environment], sort_keys=True, separators=(",", ":"))
+    text = json.dumps([settings, tree, environment, *at], sort_keys=True, separators=(",", ":"))
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -149,8 +152,8 @@ def evidence_verdict(
     runs = "a successful run" if gate.runs <= 1 else f"{gate.runs} successful runs"
     wanted = f"waits for {runs} of {upstream} {where}"
     who = f"whoever may run {upstream}"
-    if known and known[-1].outcome is Outcome.FAILED:
-        last = known[-1]
+    if (failures := _failures(known)) and not successes:
+        last = failures[-1]
         detail = f" ({last.detail})" if last.detail else ""
         reason = f"{wanted}: its run at {commit[:12]} failed{detail}, run {last.run_id}"
         return Verdict("evidence", State.FAILED, reason, who=f"whoever can mend {upstream}")
@@ -193,11 +196,21 @@ def _known(evidence: Sequence[Evidence], now: datetime) -> list[Evidence]:
 
 
 def _unbroken(evidence: Sequence[Evidence], now: datetime) -> list[Evidence]:
-    """Return the successes since the last failure, oldest first, one a run."""
+    """Return the successes since the last failure, oldest first, one a run.
+
+    Since by their dates and by their places: where a clock was put back, a date alone would let an
+    earlier success outlive a later failure.
+    """
+    known = _known(evidence, now)
+    newest = max((failure.place for failure in _failures(known)), default=0)
     successes: dict[str, Evidence] = {}
-    for found in _known(evidence, now):
+    for found in known:
         if found.outcome is Outcome.FAILED:
             successes = {}
-        else:
+        elif found.place >= newest:
             successes.setdefault(found.run_id, found)
     return list(successes.values())
+
+
+def _failures(known: Sequence[Evidence]) -> list[Evidence]:
+    return [e for e in known if e.outcome is Outcome.FAILED]

@@ -101,7 +101,7 @@ def _settings(before: Reading, after: Reading, environment: str) -> Iterator[Set
             continue
         layer = (new or old or (None, ""))[1]
         yield SettingChange(
-            environment, brief(plugin), brief(name), *told_apart(was, becomes), brief(layer)
+            brief(environment), brief(plugin), brief(name), *told_apart(was, becomes), brief(layer)
         )
 
 

@@ -22,6 +22,7 @@ from dataops_dagster.meltano_cloud.model import (
     workspaces_of,
 )
 from dataops_dagster.settings_steps import MeltanoCloudStep
+from dataops_dagster.spellings import all_spellings
 
 _JSON = "application/hal+json, application/json"
 _PAGES = 100
@@ -88,7 +89,7 @@ class Api:
 
     def clean(self, text: str) -> str:
         """Return a line of the server's that may be shown: inert, and without our secrets."""
-        return process.clean(text, self.login.secrets)
+        return process.clean(text, all_spellings(self.login.secrets))
 
     def _read(self, read: Callable[[Any], _T | None], data: Any, path: str) -> _T:
         found = read(data)

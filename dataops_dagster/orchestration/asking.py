@@ -11,7 +11,6 @@ from typing import TypeAlias
 import dagster as dg
 
 from dataops_dagster.orchestration import naming, records
-from dataops_dagster.platforms import Result
 
 ATTEMPTS = 3
 """How many runs of ours may end without an answer before a person has to look."""
@@ -84,7 +83,8 @@ class Asking:
         """Say that the newest run was refused a moment ago; else nothing."""
         for record in found[:1]:
             run = record.dagster_run
-            if _was_refused(run) and self.now - record.update_timestamp < PAUSE:
+            # Either way: a clock that was put back would make a pause of what it was put back by.
+            if _was_refused(run) and abs(self.now - record.update_timestamp) < PAUSE:
                 return (
                     f"{what} was refused, run {run.run_id}, as another is at work on the same;"
                     " it is asked for again a minute later"
@@ -120,9 +120,9 @@ class Asking:
         return self.now - begun < limit + MARGIN
 
 
-def note_refusal(instance: dg.DagsterInstance, run_id: str, result: Result) -> None:
-    """Mark a run that was refused, so that it does not count as an attempt."""
-    if result.refused_by is not None:
+def note_refusal(instance: dg.DagsterInstance, run_id: str, by: str | None) -> None:
+    """Mark a run that was refused `by` somebody, so that it does not count as an attempt."""
+    if by is not None:
         instance.add_run_tags(run_id, {naming.REFUSED_TAG: run_id})
 
 

@@ -2,6 +2,7 @@
 
 # No `from __future__ import annotations` here: Dagster reads annotations as objects.
 
+import contextlib
 import inspect
 import warnings
 from collections.abc import Iterator
@@ -10,9 +11,11 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from dataops_dagster import execution
+from dataops_dagster import execution, locks
 from dataops_dagster.errors import DataOpsError
+from dataops_dagster.folders import state_folder
 from dataops_dagster.heads import look_up_all
+from dataops_dagster.locks import Busy
 from dataops_dagster.model import Outcome
 from dataops_dagster.orchestration import metadata, naming, provenance, records
 from dataops_dagster.orchestration.asking import note_refusal
@@ -157,10 +160,26 @@ def deployment_assets(project: Project) -> list[dg.AssetsDefinition]:
         for key in context.selected_asset_keys:
             workspace = deploying[key.path[-2]]
             store = store_of(project)
-            with answered_errors():
+            with answered_errors(), _alone(context, project, workspace):
                 yield from _deploy(context, project, workspace, config, store)
 
     return [deploy]
+
+
+@contextlib.contextmanager
+def _alone(
+    context: dg.AssetExecutionContext, project: Project, workspace: Workspace
+) -> Iterator[None]:
+    """Refuse a deployment while another one of the workspace is not recorded, on this machine."""
+    path = state_folder() / project.name / workspace.name / "deployment.lock"
+    with locks.held([path], context.run.run_id) as lock:
+        if isinstance(lock, Busy):
+            note_refusal(context.instance, context.run.run_id, lock.holder)
+            raise dg.Failure(
+                f"{workspace.name} is being deployed by Dagster run {lock.holder}",
+                allow_retries=False,
+            )
+        yield
 
 
 def _deploy(
@@ -202,7 +221,7 @@ def _deploy(
         context.log_event(event)
     told |= {records.TREE: task.tree, records.RAN: result.ran, records.DETAIL: result.detail}
     told |= metadata.of_result(result)
-    note_refusal(context.instance, context.run.run_id, result)
+    note_refusal(context.instance, context.run.run_id, result.refused_by)
     if result.outcome is Outcome.ERRORED:
         raise dg.Failure(
             f"the deployment of {workspace.name} at {commit[:12]} could not find out:"

@@ -143,12 +143,14 @@ def _run(
         store=store,
         on_line=context.log.info,
     )
-    note_refusal(context.instance, run_id, result)
+    note_refusal(context.instance, run_id, result.refused_by)
     if result.outcome is Outcome.ERRORED:
         return f"could not find out: {result.detail}"
     for event in made(workspace.run, result, task):
         context.op_execution_context.log_event(event)
-    digest = what_ran(workspace.run, tree=task.tree, environment=workspace.environment)
+    digest = what_ran(
+        workspace.run, tree=task.tree, environment=workspace.environment, at=workspace.run_at
+    )
     return dg.AssetCheckResult(
         passed=result.passed,
         asset_key=naming.asset_key(project.name, workspace.name),

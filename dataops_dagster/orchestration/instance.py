@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 import dagster as dg
 from yaml import YAMLError
 
 from dataops_dagster import clock
-from dataops_dagster.errors import ConfigError, ToolError
+from dataops_dagster.errors import ConfigError, DataOpsError, ToolError
 from dataops_dagster.heads import look_up_all
 from dataops_dagster.model import Decision, Evidence
 from dataops_dagster.orchestration import naming
@@ -24,6 +25,8 @@ from dataops_dagster.orchestration.requests import Due, Observer
 from dataops_dagster.settings import Project
 from dataops_dagster.store import store_of
 from dataops_dagster.text import one_line
+
+_Answer = TypeVar("_Answer")
 
 # What Dagster says of a mistake, without the values that stand there: one may be a password.
 _MISTAKE = re.compile(
@@ -38,6 +41,8 @@ def _answering(home: Path) -> Iterator[None]:
     where, hint = str(home / "dagster.yaml"), "mend it, or set DAGSTER_HOME to another folder"
     try:
         yield
+    except (DataOpsError, dg.Failure):
+        raise
     except (dg.DagsterError, YAMLError, OSError, ImportError) as error:
         said = _MISTAKE.search(str(error))
         problem = said[0] if said else (str(error).strip() or repr(error)).splitlines()[0][:300]
@@ -72,26 +77,34 @@ class HomeInstance:
 
     def findings(self, projects: Sequence[Project]) -> list[Finding]:
         """Return how the instance is set up for these projects, and whether it runs."""
+        facts = self._ask(lambda instance: look(instance, clock.now()))
+        return list(judge(facts, projects))
+
+    def _ask(self, question: Callable[[dg.DagsterInstance], _Answer]) -> _Answer:
+        """Ask the instance; raises `ToolError` when its storage does not answer."""
         instance = self.instance
         with _answering(Path(os.environ["DAGSTER_HOME"])):
-            facts = look(instance, clock.now())
-        return list(judge(facts, projects))
+            return question(instance)
 
     def find(
         self, project: str, workspace: str, environment: str, commits: Sequence[str]
     ) -> Sequence[Evidence]:
         """Return evidence, as `InstanceBook` does."""
-        return InstanceBook(self.instance).find(project, workspace, environment, commits)
+        return self._ask(
+            lambda instance: InstanceBook(instance).find(project, workspace, environment, commits)
+        )
 
     def job_runs(
         self, project: str, workspace: str, environment: str, jobs: Sequence[str]
     ) -> Sequence[Evidence]:
         """Return what the user's own jobs say, as `InstanceBook` does."""
-        return InstanceBook(self.instance).job_runs(project, workspace, environment, jobs)
+        return self._ask(
+            lambda instance: InstanceBook(instance).job_runs(project, workspace, environment, jobs)
+        )
 
     def decisions(self, project: str, target: str) -> Sequence[Decision]:
         """Return what was decided, as `InstanceBook` does."""
-        return InstanceBook(self.instance).decisions(project, target)
+        return self._ask(lambda instance: InstanceBook(instance).decisions(project, target))
 
     def decide(self, project: Project, given: Mapping[str, str]) -> None:
         """Record a decision by a run of the job that people may also launch in Dagster.
@@ -104,7 +117,11 @@ class HomeInstance:
             "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
         }
         try:
-            decide_job(project).execute_in_process(run_config, instance=self.instance)
+            self._ask(
+                lambda instance: decide_job(project).execute_in_process(
+                    run_config, instance=instance
+                )
+            )
         except dg.Failure as failure:
             problem, _, hint = str(failure.description).partition("\n  hint: ")
             where, _, what = problem.partition(": ")
@@ -112,11 +129,11 @@ class HomeInstance:
 
     def deployed(self, project: str, workspace: str) -> str | None:
         """Return the commit that a workspace's platform serves."""
-        return deployed(self.instance, project, workspace)
+        return self._ask(lambda instance: deployed(instance, project, workspace))
 
     def due(self, project: Project) -> Due:
         """Return what the sensor would ask for now, and its reasons; asks for nothing."""
         heads = look_up_all(project)
         store = store_of(project)
         now = clock.now()
-        return Observer(project, self.instance, store, now).due(heads)
+        return self._ask(lambda instance: Observer(project, instance, store, now).due(heads))

@@ -12,6 +12,7 @@ from typing import Any
 
 import dagster as dg
 
+from dataops_dagster import clock
 from dataops_dagster.orchestration import naming
 from dataops_dagster.settings import Project
 
@@ -36,6 +37,8 @@ class Memory:
 
     def refresh(self, instance: dg.DagsterInstance) -> None:
         """Forget what runs may have changed since the last look."""
+        if self._newest and clock.now() < self._newest[1] - _SKEW:
+            self._newest = None  # a clock was put back: what is new may look old
         runs = self._news(instance)
         heard = {(r.dagster_run.run_id, r.update_timestamp): r.dagster_run for r in runs}
         if self._newest not in heard or len(runs) == _RUNS:

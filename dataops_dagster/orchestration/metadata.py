@@ -196,10 +196,7 @@ def of_effects(effects: Effects | None) -> dict[str, Any]:
     """Return what a deployment does to a platform, as far as it says."""
     if effects is None:
         return {}
-    rows = (
-        (o.verb, o.kind, o.name, "destructive" if o.is_destructive else "")
-        for o in effects.operations
-    )
+    rows = ((o.verb, o.kind, o.name, o.note) for o in effects.operations)
     told = {
         "dataops/platform_workspace": effects.where,
         "dataops/deployment_plan": effects.digest,

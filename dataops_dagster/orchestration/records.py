@@ -5,7 +5,7 @@ A run tag only finds a run. Believed is the event that our own op wrote inside t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
@@ -64,7 +64,7 @@ class InstanceBook:
         return [
             evidence
             for record in records
-            for evidence in evidence_of(self.instance, record.dagster_run, project, workspace)
+            for evidence in evidence_of(self.instance, record, project, workspace)
             if evidence.environment == environment and evidence.commit in commits
         ]
 
@@ -87,11 +87,13 @@ class InstanceBook:
                 time=datetime.fromtimestamp(end, timezone.utc),
                 ran=f"job {run.job_name}",
                 detail=f"job {run.job_name} ended with {run.status.value}",
+                place=place,
             )
             for job in jobs
-            for run, begin, end, outcome in _ended_runs(self.instance, job, since)
+            for run, place, begin, end, outcome in _ended_runs(self.instance, job, since)
             for deployment in served
-            if deployment.begin <= begin and end <= deployment.end
+            if deployment.begin <= begin <= end <= deployment.end
+            and deployment.place < place < deployment.next_place
         ]
 
     def decisions(self, project: str, target: str) -> Sequence[Decision]:
@@ -103,13 +105,16 @@ class InstanceBook:
 class Deployment:
     """What a platform served, from the end of its deployment to the begin of the next attempt.
 
-    `begin` and `end` are in UTC seconds.
+    `begin` and `end` are in UTC seconds; `place` and `next_place` say the same by which runs were asked
+    for before which: a clock may be put back.
     """
 
     commit: str
     tree: str
     begin: float
     end: float
+    place: int
+    next_place: float
 
 
 def deployments(instance: dg.DagsterInstance, project: str, workspace: str) -> Sequence[Deployment]:
@@ -139,27 +144,36 @@ def deployments(instance: dg.DagsterInstance, project: str, workspace: str) -> S
             dg.RunsFilter(job_name=naming.deploy_job(project)), limit=_RECORDS
         ),
     ]
-    begins = sorted(
-        record.start_time or record.create_timestamp.timestamp()
+    tried = {
+        record.dagster_run.run_id: record
         for record in records
         if (tag in record.dagster_run.tags or record.dagster_run.run_id in attempts)
-        and record.dagster_run.run_id not in idle
-    )
+        and record.dagster_run.run_id not in idle  # nothing was to do
+    }.items()
+    begins = [r.start_time or r.create_timestamp.timestamp() for _, r in tried]
+    places = {run_id: record.storage_id for run_id, record in tried}
     return [
         Deployment(
             text(metadata, COMMIT),
             text(metadata, TREE),
             begin=time,
-            end=next((begin for begin in begins if begin > time), float("inf")),
+            end=_next(begins, time),
+            place=places[run_id],
+            next_place=_next(places.values(), places[run_id]),
         )
-        for time, _, metadata in done
+        for time, run_id, metadata in done
+        if run_id in places
     ]
+
+
+def _next(numbers: Iterable[float], after: float) -> float:
+    return min((number for number in numbers if number > after), default=float("inf"))
 
 
 def _ended_runs(
     instance: dg.DagsterInstance, job: str, since: float
-) -> Iterator[tuple[dg.DagsterRun, float, float, Outcome]]:
-    """Yield the ended runs of a job that began since then, with their begin and end."""
+) -> Iterator[tuple[dg.DagsterRun, int, float, float, Outcome]]:
+    """Yield the ended runs of a job that began since then, with their place, begin and end."""
     location, _, name = job.rpartition(":")
     records = instance.get_run_records(
         dg.RunsFilter(
@@ -175,7 +189,8 @@ def _ended_runs(
         if location and (origin is None or origin.location_name != location):
             continue
         if record.start_time and record.end_time:
-            yield run, record.start_time, record.end_time, _ENDED[run.status]
+            status = _ENDED[run.status]
+            yield run, record.storage_id, record.start_time, record.end_time, status
 
 
 _ENDED = {
@@ -239,9 +254,10 @@ def _decision(entry: dg.EventLogEntry, metadata: object, target: str) -> Decisio
 
 
 def evidence_of(
-    instance: dg.DagsterInstance, run: dg.DagsterRun, project: str, workspace: str
+    instance: dg.DagsterInstance, record: dg.RunRecord, project: str, workspace: str
 ) -> Iterator[Evidence]:
     """Yield what our own run op recorded in a run; nothing else in the run is believed."""
+    run = record.dagster_run
     # A job that promotes may be launched with the asset's check, as Materialize in the UI is.
     jobs = (naming.run_job(project), naming.promote_job(project), naming.ALL_ASSETS_JOB)
     if run.job_name not in jobs:
@@ -277,6 +293,7 @@ def evidence_of(
                 ran=text(check.metadata, RAN),
                 detail=text(check.metadata, DETAIL),
                 digest=text(check.metadata, DIGEST),
+                place=record.storage_id,
             )
 
 

@@ -485,7 +485,7 @@ def _is_of(evidence: Evidence, workspace: Workspace) -> bool:
     """Say whether what was run is what a run of the workspace now is."""
     environment = workspace.environment
     return workspace.run is not None and evidence.digest == what_ran(
-        workspace.run, tree=evidence.tree, environment=environment
+        workspace.run, tree=evidence.tree, environment=environment, at=workspace.run_at
     )
 
 

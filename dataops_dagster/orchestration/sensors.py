@@ -12,8 +12,9 @@ from dataops_dagster.errors import DataOpsError
 from dataops_dagster.heads import Head, Heads, look_up_all
 from dataops_dagster.model import Considered
 from dataops_dagster.orchestration import metadata, naming, provenance, records
+from dataops_dagster.orchestration.asking import Asking
 from dataops_dagster.orchestration.memory import Memory
-from dataops_dagster.orchestration.requests import Observer
+from dataops_dagster.orchestration.requests import PROMOTION, Observer
 from dataops_dagster.settings import Project, Workspace
 from dataops_dagster.store import store_of
 
@@ -68,20 +69,16 @@ def _moved(
     heads: Heads,
 ) -> Iterator[dg.AssetObservation | dg.AssetMaterialization]:
     """Yield an event for each head that is not where it was recorded before the look-up."""
-    moved = [
-        (workspace, head)
-        for workspace in project.workspaces.values()
-        if isinstance(head := heads[workspace.name], Head)
-        and head.commit not in (None, recorded[workspace.name])
-    ]
-    runs = records.unfinished(instance) if moved else ()
-    busy = {tag for run in runs for tag in run.dagster_run.tags}
-    for workspace, head in moved:
+    asking = Asking(instance, clock.now())
+    for workspace in project.workspaces.values():
+        head = heads[workspace.name]
+        if isinstance(head, DataOpsError) or head.commit in (None, recorded[workspace.name]):
+            continue
         key = naming.asset_key(project.name, workspace.name)
         tags = {naming.DATA_VERSION_TAG: str(head.commit)}
         if not workspace.upstream:
             yield dg.AssetObservation(key, tags=tags)
-        elif not busy & _movers(project, workspace) and recorded[
+        elif not _is_being_moved(asking, project, workspace) and recorded[
             workspace.name
         ] == records.recorded_head(instance, project.name, workspace):
             # No run of ours is about to tell it, or has just done so.
@@ -104,10 +101,11 @@ def _provenance(project: Project, target: Workspace, heads: Heads) -> dict[str, 
     return provenance.tags(project, provenance.arrived(project, target, heads, store=store))
 
 
-def _movers(project: Project, target: Workspace) -> set[str]:
-    """Return the tags of runs of ours that move a target's head."""
+def _is_being_moved(asking: Asking, project: Project, target: Workspace) -> bool:
+    """Say whether a run of ours may be moving a target's head; a dead one stays started for ever."""
     tags = (naming.promotion_tag, naming.rollback_tag)
-    return {tag(project.name, target.name, "")[0] for tag in tags}
+    movers = (tag(project.name, target.name, "") for tag in tags)
+    return any(asking.busy(tag, "it", PROMOTION) for tag in movers)
 
 
 def _drift(project: Project, target: Workspace, head: Head) -> dict[str, Any]:

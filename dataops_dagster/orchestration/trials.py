@@ -111,7 +111,7 @@ def branches_sensor(project: Project) -> dg.SensorDefinition:
         told = [
             f"{workspace.name}: {_reaped(project, workspace)}"
             for workspace in trial_workspaces(project).values()
-            if not project.is_production(workspace)
+            if workspace.tinybird and not workspace.tinybird.is_production
         ]
         return dg.SkipReason("\n".join(told))
 

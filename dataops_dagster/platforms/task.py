@@ -16,6 +16,7 @@ from dataops_dagster.errors import ConfigError
 from dataops_dagster.model import Facts, Outcome
 from dataops_dagster.settings import Project
 from dataops_dagster.settings_steps import CommandStep, MeltanoStep
+from dataops_dagster.spellings import all_spellings
 
 # Variables that people let through and that say nothing secret.
 _PUBLIC = frozenset(("HOME", "USER", "LANG", "LANGUAGE", "TZ", "PATH", "TMPDIR", "SHELL", "TERM"))
@@ -133,7 +134,8 @@ def run_program(
         },
     )
     seen = variables_of(step)
-    secrets = [*(seen[name] for name in seen if _is_secret(name, seen[name])), *hidden]
+    secret = (value for name, value in seen.items() if _is_secret(name, value))
+    secrets = all_spellings([*secret, *hidden])
     log = Log(on_line)
 
     def note(line: str) -> None:

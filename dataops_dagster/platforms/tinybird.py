@@ -46,7 +46,6 @@ def order(step: TinybirdStep, task: Task, on_line: Callable[[str], None]) -> Ord
         on_line=on_line,
         variables=step.variables,
         is_gated=workspace.gate is not None,
-        is_production=task.settings.is_production(workspace),
         approved=task.approved,
         others=tuple(
             (name, each.tinybird)
@@ -93,7 +92,7 @@ def _effects(wanted: Order, answer: Deployed | Planned | Refusal) -> Effects:
         return Effects(where, problem=str(answer))
     refusal = answer.refusal if isinstance(answer, Planned) else None
     operations = tuple(
-        Operation(o.verb.value, o.kind.value, o.name, o.is_destructive)
+        Operation(o.verb.value, o.kind.value, o.name, o.is_destructive, o.detail)
         for o in planning.ordered(answer.plan)
     )
     return Effects(where, answer.plan.digest, operations, str(refusal) if refusal else "")
@@ -107,6 +106,7 @@ def where_of(settings: Tinybird) -> str:
 def _test(step: TinybirdStep, wanted: Order) -> Result:
     ran = f"tb test run ({wanted.settings.dialect.value})"
     answer = testing.test(wanted, step.local)
-    if isinstance(answer, Refusal):
-        return Result(Outcome.FAILED, ran, str(answer))
-    return Result(Outcome.PASSED, ran, answer)
+    facts = Facts(effects=Effects(answer.where))
+    if answer.refusal:
+        return Result(Outcome.FAILED, ran, str(answer.refusal), facts=facts)
+    return Result(Outcome.PASSED, ran, answer.detail, facts=facts)

@@ -17,7 +17,8 @@ from typing import IO, Protocol, TypeVar
 
 from dataops_dagster import urls
 from dataops_dagster.errors import ToolError
-from dataops_dagster.git import Access, Git, object_id
+from dataops_dagster.folders import usable
+from dataops_dagster.git import LOOKUP_SECONDS, Access, Git, object_id
 from dataops_dagster.remotes import command, wire
 from dataops_dagster.remotes.http import HttpService
 from dataops_dagster.remotes.local import LocalService
@@ -31,6 +32,11 @@ _FSCK = "badTimezone=ignore,missingSpaceBeforeDate=ignore,zeroPaddedFilemode=ign
 """What real old histories contain; all else that git's checks name is refused."""
 
 _FSCK_ERROR = re.compile(r"fsck error|badTimezone|missingSpaceBeforeDate|zeroPaddedFilemode")
+_PAUSES = (0.0, 0.5, 2.0)
+"""Seconds before each look for what was pushed."""
+
+_MEND = "it is dangerous or broken: take it out of the history, and `git fsck --strict` in the repository"
+
 _GONE = re.compile(r"not our ref|not valid|no such remote ref")  # between look-up and fetch
 _IN_MEMORY = 1 << 20
 _PACK_HEADER = 12  # "PACK", version, number of objects
@@ -126,7 +132,9 @@ class Remote:
 
         def ask(service: Service) -> None:
             in_part = wanted.without_blobs and self._filters(service, deadline)
-            request = wire.fetch_request(wanted.ids, wanted.haves, thin=True, without_blobs=in_part)
+            # Deltas against contents that were left out before could not be resolved here.
+            thin = in_part or not partial
+            request = wire.fetch_request(wanted.ids, wanted.haves, thin=thin, without_blobs=in_part)
             with tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=self._scratch) as pack:
                 with closing(service.call(_UPLOAD, request, deadline.left, is_long=True)) as answer:
                     for chunk in wire.pack(answer):
@@ -157,14 +165,16 @@ class Remote:
         try:
             done = git(
                 *how,
+                # Without the server: git then takes what is missing for missing, and tells of it.
                 stdin=pack.read() if size <= _IN_MEMORY else pack,
-                access=self.access if partial else None,
-                lazy=partial,
                 seconds=deadline.left,
             )
         except ToolError as error:
             if partial and _FSCK_ERROR.search(error.tail):
                 raise NotInPart(error.command, error.code, error.tail) from None
+            if _FSCK_ERROR.search(error.tail):
+                what = f"taking what {self.access.where} ({self.access.url}) holds"
+                raise ToolError(what, error.code, error.tail, hint=_MEND) from None
             raise
         # Beyond the pack's name it tells of what it could not check: .gitmodules left out.
         if partial and len(done.stdout.splitlines()) > 1:
@@ -180,7 +190,8 @@ class Remote:
     ) -> Report:
         """Move each ref from the one id to the other, all of them or none.
 
-        `has` are ids whose history the server is known to have: nothing of that is sent.
+        `has` are ids whose history the server is known to have: nothing of that is sent. That it was
+        done is not believed before the server shows it.
         """
         deadline = _Deadline(seconds)
 
@@ -204,7 +215,24 @@ class Remote:
         def plain() -> Report:
             return command.push(git, self.access, updates, seconds=deadline.left)
 
-        return self._asked(ask, plain, deadline)
+        report = self._asked(ask, plain, deadline)
+        if not report.refused:
+            self._prove({ref: new for ref, (_, new) in updates.items()}, deadline)
+        # A server, and its hooks, know the login, and may repeat it.
+        refused = {ref: self.access.clean(reason) for ref, reason in report.refused.items()}
+        return Report(refused, tuple(map(self.access.clean, report.said)))
+
+    def _prove(self, moved: Mapping[str, str], deadline: _Deadline) -> None:
+        """Look whether the server has what it says it took; a copy of it may be a moment behind."""
+        # A branch may have gone on meanwhile; a tag of ours is nobody else's.
+        tags = {ref: id_ for ref, id_ in moved.items() if ref.startswith("refs/tags/")}
+        for pause in _PAUSES:
+            time.sleep(min(pause, deadline.left))
+            found = self.refs(tags or moved, min(LOOKUP_SECONDS, deadline.left))
+            if (tags or moved).items() <= found.items():
+                return
+        said = f"it said that it moved {', '.join(moved)}, and does not show that"
+        raise self._error(said, retryable=True, hint="look at the repository, and try again")
 
     def _offered(self, service: Service, deadline: _Deadline) -> set[str]:
         """Return the refs of a server that moves all or none of them, and says what it did."""
@@ -253,7 +281,8 @@ class Remote:
         if service is None:
             return plain()
         try:
-            return fast(service)
+            with usable(self._scratch or "a file for a moment"):
+                return fast(service)
         except wire.Shallow:
             raise self._error(
                 "the repository is shallow: it lacks a part of its history",
@@ -294,7 +323,7 @@ class Remote:
 
     def _error(self, text: str, *, retryable: bool = False, hint: str = "") -> ToolError:
         where = f"asking the server of {self.access.where} ({self.access.url})"
-        return ToolError(where, None, text, retryable=retryable, hint=hint)
+        return ToolError(where, None, self.access.clean(text), retryable=retryable, hint=hint)
 
 
 def _is_wanted(ref: str, names: Iterable[str]) -> bool:

@@ -6,8 +6,7 @@ import re
 from collections.abc import Mapping
 
 from dataops_dagster.git import PROMISOR, Access, Git, HardenedGit, error_of
-from dataops_dagster.remotes.wire import Report
-from dataops_dagster.text import inert
+from dataops_dagster.remotes.wire import Report, said
 
 
 def refs(access: Access, prefixes: tuple[str, ...], seconds: float) -> dict[str, str]:
@@ -60,12 +59,12 @@ def push(
     if done.code and not refused:
         raise error_of("push", done, access)
     return Report(
-        {re.sub(r"^.*:", "", fields[1]): inert(fields[2]) for fields in refused}, _said(done.stderr)
+        {re.sub(r"^.*:", "", fields[1]): said(fields[2]) for fields in refused}, _said(done.stderr)
     )
 
 
 def _said(stderr: bytes) -> tuple[str, ...]:
     """Return what the server's hooks said."""
     lines = stderr.decode("utf-8", "replace").splitlines()
-    told = [inert(line).strip() for line in lines if line.startswith("remote:")]
-    return tuple(line.removeprefix("remote:").strip() for line in told if line != "remote:")
+    told = [said(line.removeprefix("remote:")) for line in lines if line.startswith("remote:")]
+    return tuple(filter(None, told))

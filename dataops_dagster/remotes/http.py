@@ -11,16 +11,12 @@ import tempfile
 from collections.abc import Mapping
 from typing import IO, Any
 
-from dataops_dagster.connections import BROKEN, NOT_YET, REDIRECTS, persist, send
+from dataops_dagster.connections import BROKEN, NOT_YET, REDIRECTS, body_of, persist, send
 from dataops_dagster.errors import ToolError
-from dataops_dagster.git import Access
-from dataops_dagster.remotes.wire import Unspoken
+from dataops_dagster.git import WITHOUT_MEASURE, Access
+from dataops_dagster.remotes.wire import ANSWER_LIMIT_BYTES, Unspoken
 from dataops_dagster.text import one_line
 
-ANSWER_LIMIT_BYTES = 32 * 1024 * 1024
-"""More than this is no answer to a look-up or a push."""
-
-_CHUNK = 65_536
 _IN_MEMORY = 1 << 20
 
 
@@ -91,7 +87,7 @@ class HttpService:
         try:
             self._check(response, method, path)
             answer = tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=self.scratch)  # noqa: SIM115  # the caller's
-            for chunk in response.stream(_CHUNK, decode_content=False):
+            for chunk in body_of(response):
                 answer.write(chunk)
                 if not is_long:
                     self._bound(answer.tell())
@@ -137,10 +133,11 @@ class HttpService:
 
     def _bound(self, size: int) -> None:
         if size > ANSWER_LIMIT_BYTES:
-            raise self._error(None, f"it answers more than {ANSWER_LIMIT_BYTES} bytes")
+            said = f"it answers more than {ANSWER_LIMIT_BYTES} bytes"
+            raise self._error(None, said, hint=WITHOUT_MEASURE)
 
     def _error(
         self, code: int | None, text: str, *, retryable: bool = False, hint: str = ""
     ) -> ToolError:
         where = f"asking the server of {self.access.where} ({self.access.url})"
-        return ToolError(where, code, text, retryable=retryable, hint=hint)
+        return ToolError(where, code, self.access.clean(text), retryable=retryable, hint=hint)

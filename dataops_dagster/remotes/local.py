@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 from typing import IO
 from urllib.parse import unquote, urlsplit
 
 from dataops_dagster import process
-from dataops_dagster.git import BOUNDS, Access, error_of
+from dataops_dagster.git import BOUNDS, MEMORY_BYTES, Access, TooMuch, error_of
+from dataops_dagster.remotes.wire import ANSWER_LIMIT_BYTES
 
 
 class LocalService:
@@ -30,10 +32,18 @@ class LocalService:
         request: bytes | IO[bytes],
         seconds: float,
         *,
-        is_long: bool = False,  # noqa: ARG002  # git on this machine is trusted to end
+        is_long: bool = False,
     ) -> IO[bytes]:
-        """Send a request to one of git's programs; returns the answer."""
-        return self._run(program, [], request, seconds)
+        """Send a request to one of git's programs; returns the answer.
+
+        Only one that `is_long` may be of any size.
+        """
+        answer = self._run(program, [], request, seconds)
+        if not is_long and answer.seek(0, os.SEEK_END) > ANSWER_LIMIT_BYTES:
+            answer.close()
+            raise TooMuch.said_by(program.removeprefix("git-"))
+        answer.seek(0)
+        return answer
 
     def _run(
         self, program: str, options: list[str], request: bytes | IO[bytes], seconds: float
@@ -48,6 +58,7 @@ class LocalService:
             stdin=request,
             stdout=answer,
             deadline=seconds,
+            memory=MEMORY_BYTES,
         )
         if done.code or done.timed_out:
             answer.close()

@@ -21,6 +21,13 @@ FLUSH = b"0000"
 _PACK, _PROGRESS, _FATAL = 1, 2, 3
 _OBJECT_ID = re.compile(rb"[0-9a-f]{40}([0-9a-f]{24})?")
 _SIZE = re.compile(rb"[0-9a-fA-F]{4}")
+ANSWER_LIMIT_BYTES = 32 * 1024 * 1024
+"""More than this is no answer to a look-up or a push."""
+
+_SAID_BYTES = 65_536
+_SAID_CHARACTERS = 500
+"""How much is kept of what a server says to people, and of each line or reason of it."""
+
 NOTHING = "0" * 40
 """What stands for "no object" where a ref is made or removed."""
 
@@ -64,8 +71,13 @@ def packets(stream: IO[bytes]) -> Iterator[bytes | None]:
         if len(data) < size - _HEADER:
             raise Unspoken
         if data.startswith(b"ERR "):
-            raise ServerRefused(inert(data[_HEADER:].decode("utf-8", "replace")).strip())
+            raise ServerRefused(said(data[_HEADER:].decode("utf-8", "replace")))
         yield data
+
+
+def said(text: str) -> str:
+    """Return what a server says as people may read it: inert, and short."""
+    return inert(text).strip()[:_SAID_CHARACTERS]
 
 
 # --- looking up -------------------------------------------------------------------------------
@@ -145,13 +157,13 @@ def pack(stream: IO[bytes]) -> Iterator[bytes]:
         if section == b"shallow-info":
             raise Shallow
         if section == b"packfile":
-            yield from _band(answer, [])
+            yield from _band(answer, bytearray())
             return
     raise Unspoken
 
 
-def _band(answer: Iterator[bytes | None], said: list[str]) -> Iterator[bytes]:
-    """Take the side bands apart: yield the data, collect what is for people."""
+def _band(answer: Iterator[bytes | None], told: bytearray) -> Iterator[bytes]:
+    """Take the side bands apart: yield the data, collect what is for people, the begin of it."""
     for packet in answer:
         if packet is None:
             return
@@ -159,9 +171,9 @@ def _band(answer: Iterator[bytes | None], said: list[str]) -> Iterator[bytes]:
         if kind == _PACK:
             yield data
         elif kind == _PROGRESS:
-            said.append(data.decode("utf-8", "replace"))
+            told += data[: _SAID_BYTES - len(told)]
         else:
-            raise ServerRefused(inert(data.decode("utf-8", "replace")).strip())
+            raise ServerRefused(said(data.decode("utf-8", "replace")))
     raise Unspoken  # cut off before its end
 
 
@@ -185,9 +197,8 @@ def push_request(updates: Mapping[str, tuple[str | None, str]]) -> bytes:
 
 def report(stream: IO[bytes], refs: Sequence[str]) -> Report:
     """Read what became of the push of `refs`; raises `Unspoken` when that cannot be told."""
-    said: list[str] = []
-    inner = b"".join(_band(packets(stream), said))
-    told = "".join(said).splitlines()
+    told = bytearray()
+    inner = b"".join(_band(packets(stream), told))
     status: dict[str, str | None] = {}
     unpacked = ""
     for text in _lines(inner):
@@ -195,18 +206,18 @@ def report(stream: IO[bytes], refs: Sequence[str]) -> Report:
         name, _, reason = rest.partition(" ")
         if kind == "unpack":
             unpacked = rest
-        elif kind == "ok":
+        elif kind == "ok" and rest in refs:
             status[rest] = None
-        elif kind == "ng":
-            status[name] = inert(reason)
+        elif kind == "ng" and name in refs:
+            status[name] = said(reason)
     if unpacked != "ok":
         if not unpacked:
             raise Unspoken
-        status = {ref: f"unpack failed: {inert(unpacked)}" for ref in refs}
+        status = {ref: f"unpack failed: {said(unpacked)}" for ref in refs}
     refused = {ref: status.get(ref, "the server did not say") for ref in refs}
     return Report(
         {ref: reason for ref, reason in refused.items() if reason is not None},
-        tuple(filter(None, (inert(line).strip() for line in told))),
+        tuple(filter(None, map(said, told.decode("utf-8", "replace").splitlines()))),
     )
 
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 import dataclasses
 
 from dataops_dagster.errors import ToolError
+from dataops_dagster.tinybird import comparing
 from dataops_dagster.tinybird import plan as planning
 from dataops_dagster.tinybird.journal import Entry
 from dataops_dagster.tinybird.model import DeploymentPlan, Kind, Operation, Refusal, Resource, Verb
 from dataops_dagster.tinybird.site import Site
+from dataops_dagster.tinybird.trouble import trouble
 
 # Without --force a changed pipe is skipped with exit code 0; fixtures are not pushed: together with
 # --force they would replace what is there.
@@ -21,7 +23,10 @@ _FIRST = (Kind.ENDPOINT, Kind.COPY, Kind.SINK, Kind.PIPE, Kind.MATERIALIZATION, 
 
 def compare(site: Site, there: list[Resource]) -> tuple[list[Operation], tuple[str, ...]]:
     """Return the operations, and the names of what is there and stays."""
-    return planning.compared(site.project.resources, there, site.journal.read().names)
+    names = {resource.name for resource in there}
+    differences = {**comparing.datasources(site, names), **comparing.pipes(site, names)}
+    deployed = site.journal.read().names
+    return planning.compared(site.project.resources, there, deployed, differences)
 
 
 def still_read(site: Site, plan: DeploymentPlan) -> Refusal | None:
@@ -42,7 +47,10 @@ def still_read(site: Site, plan: DeploymentPlan) -> Refusal | None:
 
 
 def deploy(site: Site, plan: DeploymentPlan) -> str | Refusal:
-    """Push and delete as planned; returns what was done."""
+    """Push and delete as planned; returns what was done.
+
+    Raises `ToolError` when the server failed us half-way: the next attempt pushes everything again.
+    """
     before = site.journal.read()
     if before.begun:
         site.say(f"the push of {before.begun[:12]} broke off half-way: pushing everything again")
@@ -50,22 +58,25 @@ def deploy(site: Site, plan: DeploymentPlan) -> str | Refusal:
     site.journal.write(Entry(begun=site.order.commit, names=names))
     done = site.tb.run(*PUSH)
     if not done.passed:
-        return _inconsistent(site, done.told)
+        told = trouble(done.lines)
+        return _inconsistent(site, told or done.told, code=done.code, is_server=bool(told))
     try:
         _delete(site, [o for o in plan.operations if o.verb is Verb.DELETE])
     except ToolError as error:
-        return _inconsistent(site, str(error))
+        return _inconsistent(site, str(error), code=error.code, is_server=error.retryable)
     site.journal.write(
         dataclasses.replace(before, begun="", names=tuple(sorted(site.project.names)))
     )
     return "pushed"
 
 
-def _inconsistent(site: Site, problem: str) -> Refusal:
+def _inconsistent(site: Site, problem: str, *, code: int | None, is_server: bool) -> Refusal:
+    told = f"{site.identity.name} is INCONSISTENT, partly at {site.order.commit[:12]}: {problem}"
+    again = "deploy again, which pushes everything once more"
+    if is_server:
+        raise ToolError("tb push", code, told, retryable=True, hint=again)
     return Refusal(
-        f"{site.identity.name} is INCONSISTENT, partly at {site.order.commit[:12]}: {problem}",
-        "deploy again, which pushes everything once more; or deploy the last good commit; or drop"
-        " and recreate it, if it may be",
+        told, f"{again}; or deploy the last good commit; or drop and recreate it, if it may be"
     )
 
 

@@ -18,6 +18,8 @@ from dataops_dagster.api import NOT_FOUND, Api
 from dataops_dagster.errors import ConfigError, ToolError
 from dataops_dagster.settings_tinybird import RESOURCE_PATTERN, Dialect, Tinybird
 from dataops_dagster.text import one_line
+from dataops_dagster.tinybird import definitions
+from dataops_dagster.tinybird.definitions import Definition
 from dataops_dagster.tinybird.model import (
     Branch,
     Deployment,
@@ -126,6 +128,16 @@ class Client:
         columns = _mapping(found).get("columns")
         listed = columns[:_MOST] if isinstance(columns, list) else []
         return tuple((_text(c, "name"), _text(c, "type")) for c in listed if isinstance(c, dict))
+
+    def datasource(self, name: str) -> Definition | None:
+        """Return what a data source is; None when it is not there."""
+        found = self.api.find(f"/v0/datasources/{_named(name)}")
+        return None if found is None else definitions.of_datasource(_mapping(found))
+
+    def pipes(self) -> dict[str, Definition]:
+        """Return what the pipes are that are there, by names."""
+        found = _items(self.api.get("/v0/pipes"), "pipes")
+        return {_text(pipe, "name"): definitions.of_pipe(pipe) for pipe in found}
 
     def count(self, datasource: str, condition: str = "") -> int:
         """Count the rows of a data source, or those of a condition in SQL."""

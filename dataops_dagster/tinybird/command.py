@@ -1,7 +1,7 @@
 """The one door to `tb`: a private home, an environment from nothing, no secret in argv or output.
 
-Tokens reach it in its environment only. Nothing of what it prints decides anything: its exit code
-does, and what the API says.
+Tokens reach it in its environment only. Nothing of what it prints makes a success: that takes its
+exit code, and what the API says.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from urllib.parse import quote, quote_plus, urlsplit
 from dataops_dagster import process
 from dataops_dagster.errors import ConfigError, ToolError
 from dataops_dagster.settings_tinybird import Dialect
+from dataops_dagster.spellings import all_spellings
 
 TESTED: Mapping[Dialect, tuple[str, tuple[int, int, int], tuple[int, int, int]]] = {
     Dialect.FORWARD: ("tinybird==5.0.2", (5, 0, 0), (5, 1, 0)),
@@ -137,7 +138,8 @@ class Tb:
             deadline=max(1.0, self.end - time.monotonic()),
             stdin=stdin.encode(),
             on_line=note,
-            secrets=[*forms(self.secrets), *self._hidden()],
+            secrets=[*forms(self.secrets), *all_spellings([*self.secrets, *self._hidden()])],
+            umask=0o077,  # it writes files with tokens, and lets everybody read them
             gently=signal.SIGINT,  # at which Forward takes its deployment back; SIGTERM leaves it
         )
         return Ended(done.code, list(lines), done.timed_out)

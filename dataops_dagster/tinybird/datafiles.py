@@ -12,7 +12,7 @@ from collections.abc import Collection
 
 INCLUDED = ".incl"
 _REFERENCE = re.compile(r"\$\{?([A-Za-z_][A-Za-z0-9_]*)")
-_INCLUDE = re.compile(r"^[ \t]*include[ \t].*$", re.IGNORECASE | re.MULTILINE)
+INCLUDE = re.compile(r"^[ \t]*include[ \t].*$", re.IGNORECASE | re.MULTILINE)
 _NEWLINE = re.compile(r"\r\n?")
 
 
@@ -24,7 +24,7 @@ def overreach(path: str, text: str, *, hidden: Collection[str]) -> str:
     for name in _REFERENCE.findall(text):
         if name in hidden:
             return f"takes the value of the variable {name}"
-    lines = _INCLUDE.findall(_NEWLINE.sub("\n", text))
+    lines = INCLUDE.findall(_NEWLINE.sub("\n", text))
     return next((problem for line in lines if (problem := _included(path, line))), "")
 
 

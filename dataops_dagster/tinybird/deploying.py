@@ -100,10 +100,9 @@ def _refusal(site: Site, plan: DeploymentPlan, there: set[str]) -> Refusal | Non
             plan,
             where=order.where,
             target=order.target,
-            is_production=order.is_production,
             approved=order.approved,
         )
-        or sharing.missing(site)
+        or sharing.missing(site.client, site.identity, order.settings.uses)
         or (classic.still_read(site, plan) if order.settings.dialect is Dialect.CLASSIC else None)
     )
 

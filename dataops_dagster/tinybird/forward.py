@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from dataops_dagster.errors import ToolError
+from dataops_dagster.tinybird import comparing
 from dataops_dagster.tinybird import plan as planning
 from dataops_dagster.tinybird.command import Ended
 from dataops_dagster.tinybird.journal import Entry
@@ -39,7 +40,10 @@ def check(site: Site, there: Collection[Resource]) -> list[Operation] | Refusal:
     done = site.tb.ask(*_JSON, "--check", "--allow-destructive-operations")
     told = done.document()
     if done.passed:
-        return planning.announced(told, (*there, *site.project.resources))
+        operations = planning.announced(told, (*there, *site.project.resources))
+        # The server drops a column, or shortens what is kept, without a word.
+        changed = {o.name for o in operations if o.verb is Verb.CHANGE}
+        return planning.detailed(operations, comparing.datasources(site, changed))
     if not (errors := _errors(told)):
         raise _unanswered("tb deploy --check", done)
     return Refusal(f"the check says no: {errors}", "mend the data project in its repository")
@@ -104,7 +108,8 @@ def deploy(site: Site, plan: DeploymentPlan) -> str | Refusal:
     before = site.journal.read()
     begun = dataclasses.replace(before, begun=site.order.commit, deployment="")
     site.journal.write(begun)
-    flag = ("--allow-destructive-operations",) if plan.destructive else ()
+    deletes = any(o.verb is Verb.DELETE for o in plan.operations)
+    flag = ("--allow-destructive-operations",) if deletes else ()
     done = site.tb.ask(*_JSON, "--no-wait", "--no-auto", *flag)
     told = done.document()
     if not done.passed:

@@ -72,11 +72,9 @@ def mostly_unknown(there: Collection[str], project: Collection[str]) -> str:
     )
 
 
-def not_to_be_dropped(
-    settings: Tinybird, *, where: str, is_production: bool, confirmed: str
-) -> Refusal | None:
+def not_to_be_dropped(settings: Tinybird, *, where: str, confirmed: str) -> Refusal | None:
     """Say why a workspace may not be dropped, whatever it holds."""
-    if is_production:
+    if settings.is_production:
         return Refusal("production is never dropped", "roll back, or deploy an earlier commit")
     if not settings.recreate:
         return Refusal(f"{settings.workspace} may not be dropped", f"set {where}.recreate: true")
@@ -112,15 +110,13 @@ def foreign(
     )
 
 
-def needs_approval(
-    settings: Tinybird, plan: DeploymentPlan, *, is_production: bool
-) -> tuple[Operation, ...]:
+def needs_approval(settings: Tinybird, plan: DeploymentPlan) -> tuple[Operation, ...]:
     """Return the operations that happen only if somebody approved exactly this plan."""
     return tuple(
         o
         for o in plan.operations
         if (o.is_destructive and settings.destructive is Destructive.APPROVE)
-        or (o.verb is Verb.SEED and is_production)
+        or (o.verb is Verb.SEED and settings.is_production)
     )
 
 
@@ -130,7 +126,6 @@ def unsafe(
     *,
     where: str,
     target: str,
-    is_production: bool,
     approved: Collection[str],
 ) -> Refusal | None:
     """Refuse what deletes, or fills production, unless it is allowed or exactly it was approved."""
@@ -138,9 +133,9 @@ def unsafe(
     if gone and settings.destructive is Destructive.REFUSE:
         return Refusal(
             f"it would {_told(gone)}",
-            f"set {where}.destructive to approve, or keep what it deletes in the data project",
+            f"set {where}.destructive to approve, or keep in the data project what would be gone",
         )
-    waits = needs_approval(settings, plan, is_production=is_production)
+    waits = needs_approval(settings, plan)
     if waits and plan.digest not in approved:
         return Refusal(
             f"it would {_told(waits)}, and nobody approved that",
@@ -151,5 +146,8 @@ def unsafe(
 
 
 def _told(operations: Collection[Operation]) -> str:
-    told = [f"{o.verb.value} {o.kind.value} {o.name}" for o in operations]
+    told = [
+        f"{o.verb.value} {o.kind.value} {o.name}" + (f" ({o.detail})" if o.detail else "")
+        for o in operations
+    ]
     return ", ".join(told[:_NAMED]) + (", …" if len(told) > _NAMED else "")

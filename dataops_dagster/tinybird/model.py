@@ -92,16 +92,21 @@ class Verb(str, Enum):
 
 @dataclass(frozen=True)
 class Operation:
-    """One thing that a deployment does to one resource."""
+    """One thing that a deployment does to one resource; `detail` says in words what changes.
+
+    One that is `lossy` changes a data source so that rows, or values in them, may be gone.
+    """
 
     verb: Verb
     kind: Kind
     name: str
+    detail: str = ""
+    is_lossy: bool = False
 
     @property
     def is_destructive(self) -> bool:
         """Whether something that is served or stored is gone after it."""
-        return self.verb is Verb.DELETE
+        return self.verb is Verb.DELETE or self.is_lossy
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from dataops_dagster.text import one_line
+from dataops_dagster.tinybird.definitions import Difference
 from dataops_dagster.tinybird.model import DeploymentPlan, Kind, Operation, Resource, Verb
 
 # What tb says that a deployment changes: a verb and what it is done to.
@@ -46,22 +47,39 @@ def announced(deployment: Mapping[str, Any], resources: Collection[Resource]) ->
 
 
 def compared(
-    project: Collection[Resource], there: Collection[Resource], deployed: Collection[str]
+    project: Collection[Resource],
+    there: Collection[Resource],
+    deployed: Collection[str],
+    differences: Mapping[str, Difference],
 ) -> tuple[list[Operation], tuple[str, ...]]:
-    """Compare names, which is all that Classic lets us know: operations, and what is left alone.
+    """Compare with what is there, as Classic does not: operations, and what is left alone.
 
-    Everything is pushed again, so what is there may change. Deleted is only what an earlier
-    deployment of ours brought (`deployed`): the rest may be somebody's.
+    `differences` are those of what is in both, by names. Deleted is only what an earlier deployment
+    of ours brought (`deployed`): the rest may be somebody's.
     """
     known, present = {r.name for r in project}, {r.name for r in there}
     operations = [
-        Operation(Verb.CHANGE if r.name in present else Verb.CREATE, r.kind, r.name)
+        Operation(Verb.CREATE, r.kind, r.name)
         for r in project
-        if r.kind is not Kind.CONNECTION
+        if r.kind is not Kind.CONNECTION and r.name not in present
     ]
+    changed = [Operation(Verb.CHANGE, r.kind, r.name) for r in project if r.name in differences]
+    operations += detailed(changed, differences)
     gone = [r for r in there if r.name not in known]
     operations += [Operation(Verb.DELETE, r.kind, r.name) for r in gone if r.name in deployed]
     return operations, tuple(sorted(r.name for r in gone if r.name not in deployed))
+
+
+def detailed(
+    operations: Iterable[Operation], differences: Mapping[str, Difference]
+) -> list[Operation]:
+    """Return the operations with what changes, where a difference of that name says so."""
+    return [
+        dataclasses.replace(o, detail=found.told, is_lossy=found.is_lossy)
+        if o.verb is Verb.CHANGE and (found := differences.get(o.name))
+        else o
+        for o in operations
+    ]
 
 
 def seeds(fixtures: Sequence[tuple[str, str]], rows: Mapping[str, int]) -> list[Operation]:
@@ -76,8 +94,13 @@ def seeds(fixtures: Sequence[tuple[str, str]], rows: Mapping[str, int]) -> list[
 
 
 def signed(plan: DeploymentPlan, host: str) -> DeploymentPlan:
-    """Return the plan with the digest that names it: the workspace, the tree, the operations."""
-    operations = sorted((o.verb.value, o.kind.value, o.name) for o in plan.operations)
+    """Return the plan with the digest that names it: the workspace, the tree, the operations.
+
+    What an operation changes is part of it: what is there may become other than what was approved.
+    """
+    operations = sorted(
+        (o.verb.value, o.kind.value, o.name, o.detail, o.is_lossy) for o in plan.operations
+    )
     decided = ["tinybird", host, plan.workspace_id, plan.tree, operations]
     text = json.dumps(decided, separators=(",", ":"))
     digest = "sha256:" + hashlib.sha256(text.encode()).hexdigest()

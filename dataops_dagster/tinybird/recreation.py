@@ -56,9 +56,7 @@ def renew(order: Order, confirmed: str) -> Listed | Refusal:
     again then.
     """
     settings = order.settings
-    refusal = guard.not_to_be_dropped(
-        settings, where=order.where, is_production=order.is_production, confirmed=confirmed
-    )
+    refusal = guard.not_to_be_dropped(settings, where=order.where, confirmed=confirmed)
     if refusal:
         return refusal
     account, record = Account.of(settings, order.where), Record.of(settings)

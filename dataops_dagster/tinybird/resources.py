@@ -6,22 +6,25 @@ Reads no SQL and follows no link. What a commit must not bring along is left out
 from __future__ import annotations
 
 import os
+import posixpath
 import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from dataops_dagster.errors import ConfigError
 from dataops_dagster.settings_tinybird import Dialect, Tinybird
 from dataops_dagster.text import one_line
 from dataops_dagster.tinybird.command import PROXIES, TOKEN
-from dataops_dagster.tinybird.datafiles import INCLUDED, overreach
+from dataops_dagster.tinybird.datafiles import INCLUDE, INCLUDED, overreach
 from dataops_dagster.tinybird.model import Kind, Resource
 
 MOST_FILES = 10_000
 _LARGEST_BYTES = 1024 * 1024
 """A definition is small; a larger one is refused."""
+
+_MOST_INCLUDED = 100
 
 _DEFINITIONS = (".datasource", ".pipe", ".connection")
 _DATA = (".csv", ".ndjson", ".jsonl", ".json", ".parquet", ".gz")
@@ -166,6 +169,36 @@ def filled(project: DataProject) -> dict[str, str]:
         for pipe in pipes
         for target in _TARGET.findall(_read(project.folder, pipe.path))
     }
+
+
+def definition(project: DataProject, resource: Resource) -> str:
+    """Return the text of a resource's file, with what it includes in its place.
+
+    What is included is looked up from the folder of whoever included it. Empty for what is too much.
+    """
+    folder, base = project.folder, PurePosixPath(resource.path).parent
+    waiting = [iter(_read(folder, resource.path).splitlines())]
+    lines, size, included = list[str](), 0, 0
+    while waiting:
+        line = next(waiting[-1], None)
+        if line is None:
+            waiting.pop()
+        elif (file := _included(folder, base, line)) is not None:
+            waiting.append(iter(_read(folder, file).splitlines()))
+            included += 1
+        else:
+            lines.append(line)
+            size += len(line) + 1
+        if included > _MOST_INCLUDED or size > _LARGEST_BYTES:
+            return ""
+    return "\n".join(lines)
+
+
+def _included(folder: Path, base: PurePosixPath, line: str) -> str | None:
+    if not INCLUDE.fullmatch(line):
+        return None
+    file = posixpath.normpath(base / line.split()[1].strip("\"'"))
+    return file if not file.startswith(("/", "..")) and (folder / file).is_file() else None
 
 
 def _read(folder: Path, path: str) -> str:

@@ -2,25 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from dataops_dagster.errors import ToolError
 from dataops_dagster.settings_tinybird import Dialect, Share
 from dataops_dagster.tinybird import client as api
-from dataops_dagster.tinybird.client import Account
-from dataops_dagster.tinybird.model import Refusal
+from dataops_dagster.tinybird.client import Account, Client
+from dataops_dagster.tinybird.model import Identity, Refusal
+from dataops_dagster.tinybird.resources import DataProject
 from dataops_dagster.tinybird.site import Site
 
 
-def missing(site: Site) -> Refusal | None:
+def missing(client: Client, found: Identity, uses: Sequence[Share]) -> Refusal | None:
     """Say what others were to share with this workspace, and did not: the origin comes first."""
-    uses = site.order.settings.uses
     wanted = [f"{share.workspace}.{share.datasource}" for share in uses]
-    there = site.client.shared_with_us() if wanted else set()
+    there = client.shared_with_us() if wanted else set()
     lacking = [name for name in wanted if name not in there]
     if not lacking:
         return None
+    first = "deploy the workspace that shares it first, with shares: in its settings"
+    in_branch = "the workspace itself sees it, and Tinybird does not show it to this branch: check without one"
     return Refusal(
-        f"{', '.join(lacking)}: not shared with {site.identity.name} yet",
-        "deploy the workspace that shares it first, with shares: in its settings",
+        f"{', '.join(lacking)}: not shared with {found.name} yet",
+        in_branch if found.is_branch else first,
+    )
+
+
+def not_vendored(project: DataProject, uses: Sequence[Share]) -> Refusal | None:
+    """Say which data sources of others Tinybird Local could not know: their files are not in the commit."""
+    lacking = [
+        path
+        for share in uses
+        if not (
+            project.folder
+            / (path := f"vendor/{share.workspace}/datasources/{share.datasource}.datasource")
+        ).is_file()
+    ]
+    if not lacking:
+        return None
+    return Refusal(
+        f"the commit has no {', '.join(lacking)}, so that its tests cannot run in Tinybird Local",
+        "run `tb --cloud pull --only-vendored` in the data project, and commit what it writes",
     )
 
 
@@ -58,6 +80,8 @@ def _one(site: Site, wanted: Share, account: Account | None, known: dict[str, st
     try:
         account.share(id_, origin=site.identity.id, to=other)
     except ToolError as error:
+        if error.retryable:
+            raise
         return f"{told}: {error.tail}"
     site.say(f"shared {wanted.datasource} with {wanted.workspace}")
     return "" if other in api.shared(site.client, wanted.datasource)[1] else told

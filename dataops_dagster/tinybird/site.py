@@ -38,7 +38,6 @@ class Order:
     on_line: Callable[[str], None]
     variables: tuple[str, ...] = ()
     is_gated: bool = False
-    is_production: bool = False
     approved: frozenset[str] = frozenset()
     place: Listed | None = None
     others: tuple[tuple[str, Tinybird], ...] = ()
@@ -47,6 +46,11 @@ class Order:
     def where(self) -> str:
         """The key of the workspace's settings."""
         return f"workspaces.{self.target}.tinybird"
+
+    def told_of(self, found: Identity) -> str:
+        """Name a workspace in words: its name and id, host and dialect."""
+        settings = self.settings
+        return f"{found.name} ({found.id}) at {settings.host} ({settings.dialect.value})"
 
 
 @dataclass(frozen=True)
@@ -71,8 +75,8 @@ class Site:
         self.order.on_line(line)
 
 
-def opened(order: Order) -> Site | Refusal:
-    """Make a workspace ready, unless its token belongs to another one; writes nothing there."""
+def identified(order: Order) -> tuple[Client, Identity] | Refusal:
+    """Return the workspace that the token belongs to, unless it is another than the wanted one."""
     place = order.place
     client = Client.of(order.settings, order.where, place.token if place else "")
     identity = client.identity()
@@ -81,8 +85,15 @@ def opened(order: Order) -> Site | Refusal:
         if place
         else guard.wrong_workspace(order.settings, identity, order.where)
     ) or guard.another_of_ours(identity, ids_of_others(order))
-    if refusal:
-        return refusal
+    return refusal or (client, identity)
+
+
+def opened(order: Order) -> Site | Refusal:
+    """Make a workspace ready, unless its token belongs to another one; writes nothing there."""
+    found = identified(order)
+    if isinstance(found, Refusal):
+        return found
+    client, identity = found
     end = time.monotonic() + order.seconds
     project = resources.prepare(
         order.folder / "files", order.settings, into=order.folder / "tinybird", where=order.where

@@ -13,6 +13,7 @@ from dataops_dagster.model import Operation
 from dataops_dagster.settings_tinybird import Dialect, Tinybird
 from dataops_dagster.tinybird import guard
 from dataops_dagster.tinybird.client import Client
+from dataops_dagster.tinybird.definitions import UNKNOWN
 from dataops_dagster.tinybird.journal import Entry, Journal
 from dataops_dagster.tinybird.model import Verb
 
@@ -55,14 +56,17 @@ def _told(left: Entry) -> str:
     return f"the deployment of {left.begun[:12]} broke off half-way"
 
 
-def drift(commit: str, operations: Sequence[Operation], dialect: Dialect) -> str:
+def drift(commit: str, operations: Sequence[Operation]) -> str:
     """Say what deploying the deployed commit again would do: nothing, where nobody changed it.
 
-    Of Classic only names are compared, as everything is pushed every time.
+    What cannot be compared has not drifted.
     """
-    tells = {Verb.CREATE.value, Verb.DELETE.value}
-    tells |= {Verb.CHANGE.value} if dialect is Dialect.FORWARD else set()
-    named = [f"{o.verb} {o.kind} {o.name}" for o in operations if o.verb in tells]
+    tells = {Verb.CREATE.value, Verb.CHANGE.value, Verb.DELETE.value}
+    named = [
+        f"{o.verb} {o.kind} {o.name}" + (f" ({o.detail})" if o.detail else "")
+        for o in operations
+        if o.verb in tells and o.detail != UNKNOWN
+    ]
     if not named:
         return ""
     told = ", ".join(named[:_NAMED]) + (", …" if len(named) > _NAMED else "")

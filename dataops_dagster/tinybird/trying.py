@@ -13,7 +13,7 @@ from typing_extensions import assert_never
 
 from dataops_dagster.errors import ToolError
 from dataops_dagster.settings_tinybird import Branches, Destructive, Dialect, Fixtures
-from dataops_dagster.tinybird import branches, deploying, guard, testing
+from dataops_dagster.tinybird import branches, deploying, guard, sharing, testing
 from dataops_dagster.tinybird import plan as planning
 from dataops_dagster.tinybird.client import Client
 from dataops_dagster.tinybird.deploying import Deployed, Planned
@@ -55,12 +55,14 @@ def try_out(order: Order, rules: Branches, *, local: str, now: datetime) -> str 
     `local` is where Tinybird Local answers, for Forward's tests. Raises `DataOpsError` when it could
     not be found out whether all that goes well.
     """
-    if order.is_production:
+    if order.settings.is_production:
         return Refusal("production gets no branch", "it is only checked: leave out --branch")
     client = Client.of(order.settings, order.where)
     identity = client.identity()
-    refusal = guard.wrong_workspace(order.settings, identity, order.where) or guard.another_of_ours(
-        identity, ids_of_others(order)
+    refusal = (
+        guard.wrong_workspace(order.settings, identity, order.where)
+        or guard.another_of_ours(identity, ids_of_others(order))
+        or sharing.missing(client, identity, order.settings.uses)
     )
     if refusal:
         return refusal
@@ -102,4 +104,4 @@ def _deployed_and_tested(order: Order, branch: Listed, local: str, end: float) -
             tested = testing.test(staged(order, "test", end, branch), local)
         case _:
             assert_never(answer)
-    return tested if isinstance(tested, Refusal) else f"in a branch: {answer.detail}; {tested}"
+    return tested.refusal or f"in a branch: {answer.detail}; {tested.detail}"

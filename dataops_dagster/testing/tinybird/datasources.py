@@ -42,7 +42,9 @@ def show_file(account: Account, request: Request, who: Who) -> Answer:
     if name in workspace.shared:
         origin = account.workspaces[workspace.shared[name]]
         found = origin.datasource(name.partition(".")[2])
-        return as_text(datafiles.write_datasource(replace(found, shared_with=(), tokens=())))
+        is_all = request.query.get("include_all_shared_with") == "true"
+        told = found if is_all else replace(found, shared_with=())
+        return as_text(datafiles.write_datasource(replace(told, tokens=())))
     return as_text(datafiles.write_datasource(workspace.datasource(name)))
 
 
