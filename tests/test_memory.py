@@ -5,16 +5,17 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 
 import dagster as dg
 import pytest
 
-from dataops_dagster import clock
+from dataops_dagster import clock, config
 from dataops_dagster.heads import look_up_all
 from dataops_dagster.orchestration import records
 from dataops_dagster.orchestration.memory import LOOKS, Memory
 from dataops_dagster.orchestration.requests import Observer
-from tests.conftest import Shop
+from tests.conftest import SHOP, Shop
 from tests.dagster_shop import DagsterShop
 from tests.repositories import git
 
@@ -66,6 +67,7 @@ def test_a_look_with_nothing_to_do_leaves_the_instance_alone(settled: DagsterSho
     assert {"deployed", "shown_gate", "evidence_of"} <= set(asked)  # in its turn, each
 
 
+@pytest.mark.slow
 def test_what_a_run_tells_is_known_at_the_next_look(settled: DagsterShop):
     shop = settled.shop
     first = shop.prod.head
@@ -79,46 +81,88 @@ def test_what_a_run_tells_is_known_at_the_next_look(settled: DagsterShop):
     compare(settled)
 
 
-def test_another_instance_is_not_taken_for_the_one_that_is_remembered(settled: DagsterShop):
-    memory = Memory(settled.shop.project)
-    memory.refresh(settled.instance)
-    memory.keep("prod", "known")
-    memory.refresh(settled.instance)
-    memory.keep("prod", "known")
-    for _ in range(2):
-        memory.refresh(settled.instance)
-        memory.keep("dev", "one of fifty is forgotten")
+@dg.job
+def somebodys() -> None: ...
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    """An instance that had a run of somebody's."""
+    with dg.DagsterInstance.ephemeral() as made:
+        made.create_run_for_job(somebodys)
+        yield made
+
+
+@pytest.fixture
+def memory(tmp_path: Path, instance: dg.DagsterInstance) -> Memory:
+    """A memory that has looked at the instance before."""
+    (tmp_path / "dataops.yaml").write_text(SHOP)
+    made = Memory(config.load(tmp_path / "dataops.yaml"))
+    made.refresh(instance)
+    return made
+
+
+def known_after(memory: Memory, instance: dg.DagsterInstance) -> bool:
+    """Say whether prod is still known at the next look, at which one is forgotten in any case."""
+    memory.forget("prod")
+    memory.keep("one", "read")
+    memory.keep("prod", "read")
+    memory.refresh(instance)
+    return memory.recall("prod") is not None
+
+
+def test_another_instance_is_not_taken_for_the_one_that_is_remembered(memory: Memory, instance):
+    assert known_after(memory, instance)
     with dg.DagsterInstance.ephemeral() as other:
-        memory.refresh(other)
-        assert memory.recall("prod") is None
-        assert memory.recall("dev") is None
+        other.create_run_for_job(somebodys)
+        assert not known_after(memory, other)
+
+
+def test_an_instance_without_runs_gives_nothing_to_go_by(memory: Memory):
+    with dg.DagsterInstance.ephemeral() as empty:
+        memory.refresh(empty)
+        assert not known_after(memory, empty)
+
+
+@pytest.mark.parametrize(
+    ("tags", "name", "is_known"),
+    [
+        ({}, "somebodys", True),
+        ({}, "run_shop", False),
+        ({"dataops.run/shop.prod": "x"}, "somebodys", False),
+        ({"dataops.run/shop.staging": "x"}, "somebodys", False),  # its upstream
+        ({"dataops.run/shop.dev": "x"}, "somebodys", True),
+        ({"dataops.run/other.prod": "x"}, "somebodys", True),
+    ],
+)
+def test_a_run_is_heard_of_by_the_workspaces_that_it_may_concern(
+    memory: Memory, instance: dg.DagsterInstance, tags, name, is_known
+):
+    job = dg.JobDefinition(name=name, graph_def=somebodys.graph)
+    instance.create_run_for_job(job, tags=tags)
+    assert known_after(memory, instance) == is_known
 
 
 def test_nothing_is_remembered_while_a_clock_is_behind_what_runs_said(
-    settled: DagsterShop, monkeypatch
+    memory: Memory, instance, monkeypatch
 ):
-    memory = Memory(settled.shop.project)
-    for minutes, kept in ((0, "known"), (-5, None), (0, "known")):
-        now = datetime.now(timezone.utc) + timedelta(minutes=minutes)
-        monkeypatch.setattr(clock, "now", lambda now=now: now)
-        for _ in range(3):
-            memory.refresh(settled.instance)
-        memory.keep("dev", "one of fifty is forgotten")
-        memory.keep("prod", "known")
-        memory.refresh(settled.instance)
-        assert memory.recall("prod") == kept
+    assert known_after(memory, instance)
+    behind = datetime.now(timezone.utc) - timedelta(minutes=5)
+    with monkeypatch.context() as patched:
+        patched.setattr(clock, "now", lambda: behind)
+        assert not known_after(memory, instance)
+        assert not known_after(memory, instance)
+    memory.refresh(instance)
+    assert known_after(memory, instance)
 
 
-def test_everything_is_asked_again_by_and_by(settled: DagsterShop):
-    memory = Memory(settled.shop.project)
-    memory.refresh(settled.instance)
-    memory.refresh(settled.instance)
+def test_everything_is_asked_again_by_and_by(memory: Memory, instance):
     names = [f"w{number}" for number in range(3 * LOOKS)]
     for name in names:
         memory.keep(name, 0)
     for look in range(1, LOOKS + 1):
         assert 0 in map(memory.recall, names)
-        memory.refresh(settled.instance)
+        memory.refresh(instance)
         for name in names:
             if memory.recall(name) is None:
                 memory.keep(name, look)
