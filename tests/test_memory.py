@@ -12,7 +12,7 @@ import pytest
 
 from dataops_dagster import clock, config
 from dataops_dagster.heads import look_up_all
-from dataops_dagster.orchestration import records
+from dataops_dagster.orchestration import records, sensors
 from dataops_dagster.orchestration.memory import LOOKS, Memory
 from dataops_dagster.orchestration.requests import Observer
 from tests.conftest import SHOP, Shop
@@ -79,6 +79,21 @@ def test_what_a_run_tells_is_known_at_the_next_look(settled: DagsterShop):
     assert "another commit deployed by hand since" in settled.why()
     assert settled.roll_back().success
     compare(settled)
+
+
+def test_a_look_that_took_too_long_goes_on_at_the_next_with_what_it_left_out(
+    shop: Shop, monkeypatch
+):
+    monkeypatch.setattr(sensors, "LOOK_SECONDS", -1.0)
+    with dg.DagsterInstance.ephemeral() as instance:
+        slow = DagsterShop(shop, instance)
+        told = [slow.tick("heads_shop").asset_events or [] for _ in range(3)]
+        assert [len(events) for events in told] == [2, 1, 0]  # the source costs nothing; then prod
+        looks = [slow.tick("gates_shop") for _ in range(3)]
+        asked = [[r.run_key.split()[1] for r in look.run_requests or []] for look in looks]
+        assert asked == [[], ["staging"], []]  # dev first, then staging, then prod
+        assert "prod: not yet" in looks[2].skip_reason.skip_message
+        assert "staging: comes first at the next look" in looks[0].skip_reason.skip_message
 
 
 @dg.job

@@ -6,6 +6,8 @@ next one. Sensors and schedules only hand over what is decided here.
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -81,6 +83,12 @@ class Observer:
     memory: Memory | None = None
     """What an earlier look found; none where others than Dagster's runs are believed, too."""
 
+    until: float = math.inf
+    """When to begin with no further workspace, as `time.monotonic()` tells it."""
+
+    begin: str = ""
+    """The workspace to begin with: the first that an earlier look left out. Here it is left in turn."""
+
     considered: dict[str, Considered] = field(default_factory=dict)
     """What was found out about each target."""
 
@@ -93,18 +101,28 @@ class Observer:
 
     def due(self, heads: Heads) -> Due:
         """Return everything that happens on change and is due."""
-        found = Due()
-        for workspace in self.project.workspaces.values():
+        found, left = Due(), list[str]()
+        for number, workspace in enumerate(self._in_turn()):
             kept = self.memory.recall(workspace.name) if self.memory else None
             if kept and kept[0] == self._around(workspace, heads):
                 answers = kept[1]
+            elif number and time.monotonic() > self.until:
+                left.append(workspace.name)
+                answers = [Wait("comes first at the next look: this one took too long")]
             else:
                 answers = list(self._answers(workspace, heads))
             for answer in answers:
                 found.add(workspace.name, answer)
             if all(isinstance(answer, Wait) and answer.settled for answer in answers):
                 self.settled[workspace.name] = answers
+        self.begin = next(iter(left), "")
         return found
+
+    def _in_turn(self) -> Sequence[Workspace]:
+        """Return all workspaces, from the one to begin with on."""
+        names = list(self.project.workspaces)
+        at = names.index(self.begin) if self.begin else 0
+        return [self.project.workspaces[name] for name in (*names[at:], *names[:at])]
 
     def remember(self, heads: Heads, *, without: Collection[dg.AssetKey]) -> None:
         """Keep what is settled, also for the gates that ask for a workspace's runs."""

@@ -2,6 +2,7 @@
 
 # No `from __future__ import annotations` here: Dagster reads annotations as objects.
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -21,6 +22,10 @@ from dataops_dagster.store import store_of
 FETCH_SECONDS = 30.0
 """What a look may spend on fetching: Dagster gives it a minute. A run may take as long as it needs,
 so that a large repository's first fetch is a matter of materializing the target by hand once."""
+
+
+LOOK_SECONDS = 20.0
+"""After this, beside the look-ups, a look begins with no further workspace; the next one goes on."""
 
 
 def heads_sensor(project: Project) -> dg.SensorDefinition:
@@ -68,8 +73,11 @@ def _moved(
     recorded: Mapping[str, str | None],
     heads: Heads,
 ) -> Iterator[dg.AssetObservation | dg.AssetMaterialization]:
-    """Yield an event for each head that is not where it was recorded before the look-up."""
-    asking = Asking(instance, clock.now())
+    """Yield an event for each head that is not where it was recorded before the look-up.
+
+    What there is no time for is yielded by the next look.
+    """
+    asking, until = Asking(instance, clock.now()), time.monotonic() + LOOK_SECONDS
     for workspace in project.workspaces.values():
         head = heads[workspace.name]
         if isinstance(head, DataOpsError) or head.commit in (None, recorded[workspace.name]):
@@ -94,6 +102,8 @@ def _moved(
                     **({} if head.release else _drift(project, workspace, head)),
                 },
             )
+            if time.monotonic() > until:
+                return
 
 
 def _provenance(project: Project, target: Workspace, heads: Heads) -> dict[str, str]:
@@ -123,6 +133,7 @@ def gates_sensor(
     """Return the sensor that asks `jobs` for promotions, deployments and runs that are due."""
     # Evidence that others tell may change without a run.
     memory = Memory(project) if book_of is records.InstanceBook else None
+    begin = ""
 
     @dg.sensor(
         name=f"gates_{project.name}",
@@ -132,12 +143,15 @@ def gates_sensor(
         default_status=sensor_status(project),
     )
     def gates(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        nonlocal begin
         if memory:
             memory.refresh(context.instance)
         heads = look_up_all(project)
         store = store_of(project, seconds=FETCH_SECONDS)
-        observer = Observer(project, context.instance, store, clock.now(), book_of, memory)
+        until, now = time.monotonic() + LOOK_SECONDS, clock.now()
+        observer = Observer(project, context.instance, store, now, book_of, memory, until, begin)
         due = observer.due(heads)
+        begin = observer.begin
         shown = list(_gates(project, context.instance, observer.considered))
         for reason in due.reasons if due.requests else ():  # else they are what is answered
             context.log.info(reason)
