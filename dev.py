@@ -5,6 +5,7 @@
 - `python3 dev.py test [-m slow | -m sql] [...]`: the tests; arguments go to pytest
 - `python3 dev.py lint`: formatter, linter, type checker, import contracts
 - `python3 dev.py lowest [...]`: the tests on the oldest dependencies we allow
+- `python3 dev.py sweep [...]`: kills at every moment of all acts, and what became of the promises
 - `python3 dev.py docs`: the documentation as a site, in .site
 - `python3 dev.py lock`: choose the packages of all these anew, in `locked`
 """
@@ -24,6 +25,7 @@ GROUPS = {
     "test": ["test"],
     "lint": ["test", "lint"],
     "lowest": ["test"],
+    "sweep": ["test"],
     "docs": ["docs"],
     "lock": ["sbom"],
 }
@@ -83,6 +85,8 @@ def commands(task: str, rest: list[str]) -> list[list[str]]:
         return [["dataops", "demo", *rest]]
     if task == "docs":
         return [["mkdocs", "build", "--strict", *rest]]
+    if task == "sweep":
+        return [["python", "-m", "tests.sweep", *rest]]
     if task == "lint":
         return [
             ["ruff", "format", "--check", "."],

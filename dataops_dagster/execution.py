@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from datetime import datetime
 
-from dataops_dagster import folders, platforms, promotion
+from dataops_dagster import platforms, promotion, scratch
 from dataops_dagster.errors import ConfigError, DataOpsError
 from dataops_dagster.git import Access
 from dataops_dagster.heads import look_up
@@ -155,7 +155,7 @@ def prepared(
 ) -> Iterator[Task]:
     """Give a task whose private folder holds a pinned commit's files, and goes afterwards."""
     store.complete_files(Access.of(project, workspace), commit)
-    with folders.scratch(workspace.name) as folder:
+    with scratch.folder(workspace.name) as folder:
         task = Task(
             settings=project,
             workspace=workspace.name,

@@ -1,4 +1,4 @@
-"""Where this machine keeps our caches, the state of tools and what is there for a moment.
+"""Where this machine keeps our caches and the state of tools.
 
 What a disk refuses there becomes an error of ours: it names the place, and time may heal it.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,16 +41,3 @@ def usable(place: Path | str) -> Iterator[None]:
     except OSError as error:
         where, reason = error.filename or place, error.strerror or str(error)
         raise ToolError(f"using {where}", None, reason, retryable=True, hint=NO_ROOM) from None
-
-
-@contextlib.contextmanager
-def scratch(name: str) -> Iterator[Path]:
-    """Give a folder that only this user may enter, and that goes afterwards."""
-    with (
-        usable("a folder for a moment"),
-        # A program may leave what only it can delete.
-        tempfile.TemporaryDirectory(
-            prefix=f"dataops-{name}-", ignore_cleanup_errors=True
-        ) as folder,
-    ):
-        yield Path(folder)

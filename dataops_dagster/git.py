@@ -233,7 +233,7 @@ class HardenedGit(gitpython.Git):
         seconds: float | None = None,
         lazy: bool = False,
     ) -> process.Completed:
-        """Run one git command; with `access` it may reach that server.
+        """Run one git command; with `access` it may reach that server, and ends when we are killed.
 
         With `lazy` git knows the server as the remote `PROMISOR` and asks it for objects that a
         partial cache lacks.
@@ -250,6 +250,7 @@ class HardenedGit(gitpython.Git):
             stdout=stdout,
             deadline=deadline,
             memory=MEMORY_BYTES,
+            guarded=access is not None and urlsplit(access.url).scheme != "file",
         )
         if done.is_cut:
             raise TooMuch.said_by(arguments[0])

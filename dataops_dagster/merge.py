@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from dataops_dagster import folders, git, process
+from dataops_dagster import git, process, scratch
 from dataops_dagster.errors import ToolError
 from dataops_dagster.git import Access, error_of, object_id
 from dataops_dagster.objects import Entry, identity, shown
@@ -119,16 +119,16 @@ def _merge_in_index(store: Store, ours: str, theirs: str, access: Access | None)
     For a git whose merge-tree takes no -X. Only conflicted files are ever written, and only into a
     folder that goes with this call.
     """
-    with folders.scratch("merge") as scratch:
+    with scratch.folder("merge") as folder:
         for name in ("refs", "tree", "info"):
-            (scratch / name).mkdir()
-        (scratch / "HEAD").write_text(f"{ours}\n")
-        (scratch / "info" / "attributes").write_text(ATTRIBUTES)
-        (scratch / "info" / "sparse-checkout").write_text("!/*\n")
-        (scratch / "config").write_text("[core]\n\tsparseCheckout = true\n\tbare = false\n")
+            (folder / name).mkdir()
+        (folder / "HEAD").write_text(f"{ours}\n")
+        (folder / "info" / "attributes").write_text(ATTRIBUTES)
+        (folder / "info" / "sparse-checkout").write_text("!/*\n")
+        (folder / "config").write_text("[core]\n\tsparseCheckout = true\n\tbare = false\n")
         env = {
-            "GIT_DIR": str(scratch),
-            "GIT_WORK_TREE": str(scratch / "tree"),
+            "GIT_DIR": str(folder),
+            "GIT_WORK_TREE": str(folder / "tree"),
             "GIT_OBJECT_DIRECTORY": str(store.folder / "objects"),
             **identity("dataops", 0),  # nothing is committed, but git asks who would
         }

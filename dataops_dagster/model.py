@@ -406,14 +406,23 @@ class Promoted:
 
 @dataclass(frozen=True)
 class Raced:
-    """Someone moved the target between plan and publish; nothing was written."""
+    """Someone moved the target between plan and publish; nothing was written.
+
+    `lock` is a file of the server's that stood in the way: somebody was at work there, or died there.
+    """
 
     target: str
     expected: str | None
+    lock: str = ""
 
     @property
     def reason(self) -> str:
         """One line, for when it was lost time and again."""
+        if self.lock:
+            return (
+                f"the server of {self.target} found {self.lock} in the way time and again; nothing was"
+                " written. If no git works there, one was killed there: remove that file"
+            )
         return f"{self.target} was moved by others time and again; nothing was written"
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from gitdb import IStream, LooseObjectDB  # type: ignore[import-untyped]
 
-from dataops_dagster import folders, process
+from dataops_dagster import process, scratch
 from dataops_dagster.git import Access, object_id
 from dataops_dagster.model import Change, Commit
 from dataops_dagster.text import inert
@@ -290,8 +290,8 @@ class Objects(ABC):
             # Removed first: a file may stand where a folder was.
             for path, entry in sorted(entries.items(), key=lambda item: item[1] is not None)
         ]
-        with folders.scratch("tree") as scratch:
-            env = {"GIT_INDEX_FILE": str(scratch / "index")}
+        with scratch.folder("tree") as aside:
+            env = {"GIT_INDEX_FILE": f"{aside}/index"}
             self.git("read-tree", tree, env=env)
             self.git(
                 "update-index",
@@ -340,8 +340,8 @@ class Objects(ABC):
 
         The cache has to be `complete` for it.
         """
-        with folders.scratch("export") as scratch:
-            env = {"GIT_INDEX_FILE": str(scratch / "index"), "GIT_WORK_TREE": str(folder)}
+        with scratch.folder("export") as aside:
+            env = {"GIT_INDEX_FILE": f"{aside}/index", "GIT_WORK_TREE": str(folder)}
             self.git("read-tree", commit, env=env)
             self.git("checkout-index", "--all", "--quiet", env=env)
 

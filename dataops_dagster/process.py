@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import os
 import resource
 import selectors
@@ -91,33 +92,35 @@ def run(
     keep_open: Sequence[int] = (),
     umask: int = -1,
     memory: int | None = None,
+    guarded: bool = False,
 ) -> Completed:
     """Run a program to its end, or to `deadline` seconds, and end all of its process group.
 
     A file as `stdin`, read from its beginning, or as `stdout`, written where it stands, is handed to
     the program as it is: its size does not matter then. With `on_line`, standard output and error
-    become one stream whose inert, redacted lines are handed over as they come, and the program also
-    ends when we are killed; until then the descriptors `keep_open` stay open, though not to itself.
-    Without `on_line` both are captured apart. `gently` is the signal that asks the group to end
-    before SIGKILL does. `umask` says what its files are withheld from, -1 that ours holds. Where the
-    system can (Linux), each of its processes may have `memory` bytes. Raises `ToolError` when the
-    program cannot be started.
+    become one stream whose inert, redacted lines are handed over as they come, and the program is
+    `guarded`; without both are captured apart. A guarded program also ends when we are killed; until
+    then the descriptors `keep_open` stay open, though not to itself. Another one ends then when it
+    computed for as long as its deadline, and had better wait for nobody. `gently` is the signal that
+    asks the group to end before SIGKILL does. `umask` says what its files are withheld from, -1 that
+    ours holds. Where the system can (Linux), each of its processes may have `memory` bytes. Raises
+    `ToolError` when the program cannot be started.
     """
     with contextlib.ExitStack() as stack:
-        guarded, lifeline = list(command), tuple[int, ...]()
-        if on_line:
+        started, lifeline = list(command), tuple[int, ...]()
+        if guarded := guarded or on_line is not None:
             _must_exist(command[0], env, cwd)
             read, write = os.pipe()
             stack.callback(os.close, write)  # held by us alone: it closes when we are killed, too
             stack.callback(os.close, read)
             lifeline = (read, *keep_open)
-            guarded = [sys.executable, "-I", "-S", _GUARD, str(read), f"{GRACE_SECONDS}", *command]
+            started = [sys.executable, "-I", "-S", _GUARD, str(read), f"{GRACE_SECONDS}", *command]
         if not isinstance(stdin, bytes):
             stdin.flush()
             os.lseek(stdin.fileno(), 0, os.SEEK_SET)
         try:
             process = subprocess.Popen(
-                guarded,
+                started,
                 cwd=cwd,
                 env=dict(env),
                 bufsize=0,
@@ -132,15 +135,18 @@ def run(
             # The folder may be what is missing; the error names it then.
             raise _not_started(command[0], f"{error.strerror}: {error.filename}") from None
         if memory:
-            _bound(process.pid, memory)
+            _bound(process, resource.RLIMIT_AS, memory)
+        if not guarded:
+            # Nobody may be left to end it.
+            _bound(process, resource.RLIMIT_CPU, math.ceil(deadline) * (os.cpu_count() or 1))
         return _supervise(process, deadline, stdin, on_line, secrets, gently=gently)
 
 
-def _bound(pid: int, memory: int) -> None:
+def _bound(process: subprocess.Popen[bytes], what: int, most: int) -> None:
     """Bound a program that has just begun; what it starts from now on is bounded as well."""
     # Set from outside: between fork and exec, with threads about, nothing of ours may run.
-    with contextlib.suppress(AttributeError, ProcessLookupError):
-        resource.prlimit(pid, resource.RLIMIT_AS, (memory, memory))
+    with contextlib.suppress(AttributeError, OSError):  # only Linux bounds what runs already
+        resource.prlimit(process.pid, what, (most, most))
 
 
 def _must_exist(program: str, env: Mapping[str, str], cwd: Path | None) -> None:

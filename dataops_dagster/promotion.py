@@ -216,7 +216,7 @@ def publish(project: Project, ready: Ready, *, store: Store, now: datetime) -> A
     if refused is None:
         return Promoted(ready, made)
     if refused.moved:
-        return Raced(target.name, planned.base)
+        return Raced(target.name, planned.base, refused.lock)
     return Rejected(
         target.name,
         f"the server of {target.name} refused the push: {refused.reason}",

@@ -14,7 +14,7 @@ from datetime import datetime, timezone
 from io import BytesIO
 from pathlib import Path
 
-from dataops_dagster import folders, process
+from dataops_dagster import process, scratch
 from dataops_dagster.errors import ConfigError, ToolError
 from dataops_dagster.git import NETWORK_SECONDS, Access
 from dataops_dagster.model import Decision, DecisionKind
@@ -223,8 +223,8 @@ def _signer(claim: Claim, allowed_signers: Path) -> str:
 
     A key counts if it was valid at the tag's own date, as for git.
     """
-    with folders.scratch("signature") as scratch:
-        signature = scratch / "signature"
+    with scratch.folder("signature") as folder:
+        signature = folder / "signature"
         signature.write_bytes(claim.signature)
         given = (
             *("-f", str(allowed_signers.absolute()), "-s", str(signature)),

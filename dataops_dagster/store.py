@@ -11,7 +11,6 @@ import hashlib
 import re
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from dataops_dagster import process
+from dataops_dagster import clock, process
 from dataops_dagster.errors import ToolError
 from dataops_dagster.folders import cache_folder, usable
 from dataops_dagster.git import (
@@ -59,6 +58,7 @@ _MOVED = re.compile(
     r"stale info|non-fast-forward|fetch first|already exists|cannot lock ref"
     r"|failed to (update|lock)|incorrect old value|atomic transaction failed"
 )
+_LOCK = re.compile(r"Unable to create '([^']+\.lock)': File exists")
 # What git says of a cache that a crash or a disk left broken, or locked by a process that is gone.
 _BROKEN = re.compile(
     r"not a git repository: |\.lock': File exists|object file \S+ is empty|is corrupt"
@@ -78,6 +78,12 @@ class PushRejected:
 
     reason: str
     moved: bool
+
+    @property
+    def lock(self) -> str:
+        """The server's file that stood in the way; empty if none did."""
+        found = _LOCK.search(self.reason)
+        return found[1] if found else ""
 
 
 class _CacheBroken(ToolError):  # noqa: N818  # its name is what happened
@@ -251,6 +257,7 @@ class Store(Objects):
     def _fetch(self, access: Access, wanted: Wanted, ref: str) -> None:
         """Bring a branch's tip, and keep it by `ref`."""
         with self._locked():
+            self._sweep()
             try:
                 self._receive(access, wanted, ref)
             except NotInPart:
@@ -323,16 +330,17 @@ class Store(Objects):
             self._sweep()  # the next fetch tries again
 
     def _sweep(self) -> None:
-        """Remove what a git command that failed left behind."""
+        """Remove what git commands that failed left behind, and writers that were killed."""
         objects = self.folder / "objects"
         packs = objects / "pack"
         for leftover in (*packs.glob("tmp_*"), *packs.glob(".tmp-*")):
             leftover.unlink(missing_ok=True)
-        for leftover in objects.glob("??/tmp_obj_*"):
-            # Others may write single objects while we fetch; but nobody does for that long.
+        # Others may write single objects while we fetch; but nobody does for that long.
+        oldest = clock.now().timestamp() - _OUTDATED_SECONDS
+        for draft in (*objects.glob("obj*"), *objects.glob("??/tmp_obj_*")):
             with contextlib.suppress(FileNotFoundError):
-                if time.time() - leftover.stat().st_mtime > _OUTDATED_SECONDS:
-                    leftover.unlink()
+                if draft.stat().st_mtime < oldest:
+                    draft.unlink()
 
     def _remote(self, access: Access) -> Remote:
         return Remote(access, str(self.folder))

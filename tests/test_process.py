@@ -341,6 +341,31 @@ def test_a_program_ends_when_the_worker_that_started_it_is_killed(tmp_path):
     until(lambda: not Path(f"/proc/{pid.read_text().strip()}").exists())
 
 
+@pytest.mark.parametrize(
+    ("script", "how"),
+    [
+        ("echo $$ > {pid}; sleep 60 & wait", "deadline=60, guarded=True"),
+        (
+            'while [ "$(ulimit -t)" = unlimited ]; do :; done; echo $$ > {pid}; while :; do :; done',
+            "deadline=0.5",
+        ),
+    ],
+    ids=["one that waits, by its guard", "one that computes, at its deadline"],
+)
+def test_a_captured_program_ends_when_the_worker_that_started_it_is_killed(tmp_path, script, how):
+    program = ["sh", "-c", script.format(pid=tmp_path / "pid")]
+    code = (
+        "from dataops_dagster import process\n"
+        f"process.run({program!r}, env=process.environment((), {{}}), {how})"
+    )
+    worker = subprocess.Popen([sys.executable, "-c", code])
+    pid = tmp_path / "pid"
+    until(lambda: pid.exists() and pid.read_text().strip())
+    worker.kill()
+    worker.wait()
+    assert ends(int(pid.read_text()), within=30)
+
+
 def until(look) -> None:
     end = time.monotonic() + 15
     while not look():

@@ -18,6 +18,7 @@ from dataops_dagster.model import (
     Outcome,
     Override,
     Promoted,
+    Raced,
     Ready,
     Rejected,
     State,
@@ -160,6 +161,18 @@ def test_a_target_that_was_set_back_meanwhile_is_a_lost_race_too(promoted_shop: 
         promotion.publish(shop.project, ready, store=shop.store, now=NOW), promotion.Raced
     )
     assert shop.staging.head == first
+
+
+def test_a_lock_that_a_dead_server_left_on_the_branch_is_named_and_no_race(shop: Shop):
+    head, lock = shop.staging.head, shop.staging.bare / "refs" / "heads" / "main.lock"
+    lock.touch()
+    answer = shop.promote("staging")
+    assert isinstance(answer, Raced)
+    assert "refs/heads/main.lock in the way" in answer.reason
+    assert "remove that file" in answer.reason
+    assert (shop.staging.head, shop.staging.tags()) == (head, [])
+    lock.unlink()
+    assert isinstance(shop.promote("staging"), Promoted)
 
 
 def test_two_workers_that_plan_the_same_promotion_make_the_same_commit(shop: Shop):

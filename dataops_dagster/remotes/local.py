@@ -59,6 +59,7 @@ class LocalService:
             stdout=answer,
             deadline=seconds,
             memory=MEMORY_BYTES,
+            guarded=program == "git-receive-pack",  # its hooks may wait for whatever they like
         )
         if done.code or done.timed_out:
             answer.close()
