@@ -150,9 +150,7 @@ class _Source:
                 str(path), f"is larger than {SIZE_LIMIT_BYTES} bytes", "split it by project"
             )
         try:
-            text = raw.decode("utf-8")
-            node = yaml.compose(text, Loader=yaml.SafeLoader)
-            data = yaml.load(text, Loader=_UniqueKeys)  # noqa: S506  # a SafeLoader
+            node, data = _parsed(raw.decode("utf-8"))
         except UnicodeDecodeError as error:
             raise ConfigError.at(
                 str(path), f"byte {error.start} is not UTF-8", "save the file as UTF-8"
@@ -324,6 +322,16 @@ _MISTAKES = {
     "mapping_type": ("should be a mapping", "write its keys below it, indented"),
     "model_attributes_type": ("should be a mapping", "write its keys below it, indented"),
 }
+
+
+def _parsed(text: str) -> tuple[yaml.Node | None, Any]:
+    """Return a file's nodes, which know their lines, and its data: both from one pass."""
+    loader = _UniqueKeys(text)
+    try:
+        node = loader.get_single_node()
+        return node, loader.construct_document(node) if node else None
+    finally:
+        loader.dispose()
 
 
 class _UniqueKeys(yaml.SafeLoader):

@@ -268,6 +268,16 @@ def test_a_head_that_came_another_way_is_recorded_but_not_deployed(in_production
     assert f"prod: its head {hotfix[:12]} is not a release" in in_production.why()
 
 
+def test_a_head_that_somebody_set_to_its_upstreams_is_recorded_as_having_all_of_it(
+    in_production: DagsterShop,
+):
+    shop, head = in_production.shop, in_production.shop.staging.head
+    git(shop.staging.bare, "push", "--quiet", "--force", str(shop.prod.bare), "main")
+    in_production.tick("heads_shop")
+    tags = in_production.latest("shop", "prod").tags
+    assert tags["dagster/data_version"] == tags["dagster/input_data_version/shop/staging"] == head
+
+
 def test_a_promotion_whose_run_died_before_it_told_is_recorded_by_the_sensor(
     dagster_shop: DagsterShop,
 ):

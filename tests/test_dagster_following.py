@@ -133,7 +133,7 @@ def served(shop: Shop, tmp_path: Path, monkeypatch) -> Iterator[tuple[DagsterSho
     with ExitStack() as stack:
         stack.enter_context(daemon.running(*command, env=env, log=home / "webserver.log"))
         instance = stack.enter_context(dg.DagsterInstance.get())
-        wait_for("Dagster's webserver", is_up, 120)
+        wait_for("Dagster's webserver", is_up)
         dagster_shop = DagsterShop(shop, instance)
         dagster_shop.settle()
         dagster_shop.tick("heads_shop")

@@ -24,10 +24,14 @@ MARGIN = timedelta(minutes=5)
 
 @dataclass(frozen=True)
 class Wait:
-    """Why nothing is asked for; `under_way` when that is because it is happening already."""
+    """Why nothing is asked for; `under_way` when that is because it is happening already.
+
+    `settled` when it stays so as long as the heads stay and no run tells anything new.
+    """
 
     reason: str
     under_way: bool = False
+    settled: bool = False
 
 
 Decision: TypeAlias = dg.RunRequest | Wait

@@ -135,7 +135,9 @@ class DataOpsProjectComponent(dg.Component):
         context: dg.ComponentLoadContext,  # noqa: ARG002  # Dagster gives it
     ) -> dg.Definitions:
         """Return the project's definitions; touches no repository and no network."""
-        return definitions_of(self.project, spec_of=self.get_asset_spec, book_of=self.get_book)
+        is_ours = type(self).get_book is DataOpsProjectComponent.get_book
+        book_of = InstanceBook if is_ours else self.get_book
+        return definitions_of(self.project, spec_of=self.get_asset_spec, book_of=book_of)
 
 
 def _project(given: Mapping[str, Any], file: Path) -> Project:

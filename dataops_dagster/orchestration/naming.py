@@ -67,6 +67,12 @@ def rollback_job(project: str) -> str:
     return f"rollback_{project}"
 
 
+def jobs(project: str) -> set[str]:
+    """Return the names of the jobs whose runs tell what is believed of the project's workspaces."""
+    kinds = (promote_job, run_job, deploy_job, decide_job, rollback_job)
+    return {job(project) for job in kinds}
+
+
 def trial_job(project: str) -> str:
     """Return the name of the job that says whether a commit would do at Tinybird."""
     return f"ci_{project}"

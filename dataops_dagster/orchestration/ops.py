@@ -233,7 +233,7 @@ def publish_op(project: Project, target: Workspace, book_of: BookOf) -> dg.OpDef
                     tags=provenance.input_tags(project, inputs),
                 )
             case NothingToDo(_, head, _):
-                yield from _nothing(context, project, target, head=head, store=store)
+                yield from _show_idle(context, project, target, head=head, store=store)
             case refusal:
                 raise refuse(refusal)
 
@@ -250,7 +250,7 @@ def _inputs(
     return provenance.arrived(project, target, heads, store=store) | known
 
 
-def _nothing(
+def _show_idle(
     context: dg.OpExecutionContext, project: Project, target: Workspace, *, head: str, store: Store
 ) -> Iterator[dg.MaterializeResult[Any]]:
     """Show that a target has all of its upstream: a result only where Dagster does not know it yet.
@@ -262,11 +262,11 @@ def _nothing(
     found = heads[target.name]
     release = found.release if isinstance(found, Head) and found.commit == head else None
     told = {records.COMMIT: head, records.OUTCOME: records.IDLE, **metadata.named(release)}
-    recorded = records.recorded_head(context.instance, project.name, target)
-    if (recorded, records.recorded_inputs(context.instance, project.name, target)) != (
-        head,
-        inputs,
-    ):
+    is_known = (
+        records.recorded_head(context.instance, project.name, target) == head
+        and records.recorded_inputs(context.instance, project.name, target) == inputs
+    )
+    if not is_known:
         tags = provenance.input_tags(project, inputs)
         yield dg.MaterializeResult(data_version=dg.DataVersion(head), metadata=told, tags=tags)
         return

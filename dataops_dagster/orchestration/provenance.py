@@ -45,10 +45,10 @@ def _newest(project: Project, name: str, heads: Heads, *, since: str, store: Sto
         if not isinstance(head, Head) or head.commit is None:
             return NOTHING
         store.fetch(Access.of(project, upstream), upstream.branch, head.commit, without_blobs=True)
-        has, tip = store.commits([since, head.commit])
-        if has.tree == tip.tree or store.contains(since, tip.id):
-            return tip.id
-        return next(iter(store.merge_bases(since, tip.id)), NOTHING)
+        tip = head.commit
+        if store.contains(since, tip) or store.commit(since).tree == store.commit(tip).tree:
+            return tip
+        return next(iter(store.merge_bases(since, tip)), NOTHING)
     except DataOpsError:
         return NOTHING
 

@@ -6,7 +6,9 @@ next one. Sensors and schedules only hand over what is decided here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import math
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -37,6 +39,7 @@ from dataops_dagster.model import (
 )
 from dataops_dagster.orchestration import naming, records
 from dataops_dagster.orchestration.asking import ATTEMPTS, MARGIN, Asking, Decision, Wait
+from dataops_dagster.orchestration.memory import Memory
 from dataops_dagster.planning import is_on, rollback_of
 from dataops_dagster.settings import Project, Workspace
 from dataops_dagster.settings_steps import Step
@@ -77,8 +80,20 @@ class Observer:
     store: Store
     now: datetime
     book_of: records.BookOf = records.InstanceBook
+    memory: Memory | None = None
+    """What an earlier look found; none where others than Dagster's runs are believed, too."""
+
+    until: float = math.inf
+    """When to begin with no further workspace, as `time.monotonic()` tells it."""
+
+    begin: str = ""
+    """The workspace to begin with: the first that an earlier look left out. Here it is left in turn."""
+
     considered: dict[str, Considered] = field(default_factory=dict)
     """What was found out about each target."""
+
+    settled: dict[str, Sequence[Decision]] = field(default_factory=dict)
+    """The answers for workspaces of which nothing changes as long as nothing happens."""
 
     @cached_property
     def _runs(self) -> Asking:
@@ -86,33 +101,80 @@ class Observer:
 
     def due(self, heads: Heads) -> Due:
         """Return everything that happens on change and is due."""
-        found = Due()
-        for workspace in self.project.workspaces.values():
-            promotes = False
-            if workspace.auto_rollback:
-                answer = self._guarded(self.rollback, workspace, heads)
+        found, left = Due(), list[str]()
+        for number, workspace in enumerate(self._in_turn()):
+            kept = self.memory.recall(workspace.name) if self.memory else None
+            if kept and kept[0] == self._around(workspace, heads):
+                answers = kept[1]
+            elif number and time.monotonic() > self.until:
+                left.append(workspace.name)
+                answers = [Wait("comes first at the next look: this one took too long")]
+            else:
+                answers = list(self._answers(workspace, heads))
+            for answer in answers:
                 found.add(workspace.name, answer)
-                if isinstance(answer, dg.RunRequest) or answer.under_way:
-                    continue  # what else would happen to it is for what comes after
-            if workspace.upstream and workspace.promote == "change":
-                answer = self._guarded(self.promotion, workspace, heads)
-                promotes = isinstance(answer, dg.RunRequest) or answer.under_way
-                found.add(workspace.name, answer)
-            elif workspace.gate:
-                found.add(workspace.name, self._guarded(self._standing, workspace, heads))
-            if workspace.deploy and workspace.deploy.when == "change":
-                found.add(workspace.name, self._guarded(self.deployment, workspace, heads))
-            elif workspace.deploy and workspace.upstream:
-                # What a rollback brought back is served again, whoever deploys otherwise.
-                found.add(workspace.name, self._guarded(self._brought_back, workspace, heads))
-            if workspace.run and workspace.run.when == "change":
-                # A release is run even when the next one is on its way: else a busy upstream
-                # would leave nothing ever proven.
-                if promotes and not _is_release(heads[workspace.name]):
-                    found.add(workspace.name, Wait("is run when the promotion is done"))
-                else:
-                    found.add(workspace.name, self._guarded(self.run, workspace, heads))
+            if all(isinstance(answer, Wait) and answer.settled for answer in answers):
+                self.settled[workspace.name] = answers
+        self.begin = next(iter(left), "")
         return found
+
+    def _in_turn(self) -> Sequence[Workspace]:
+        """Return all workspaces, from the one to begin with on."""
+        names = list(self.project.workspaces)
+        at = names.index(self.begin) if self.begin else 0
+        return [self.project.workspaces[name] for name in (*names[at:], *names[:at])]
+
+    def remember(self, heads: Heads, *, without: Collection[dg.AssetKey]) -> None:
+        """Keep what is settled, also for the gates that ask for a workspace's runs."""
+        if self.memory is None:
+            return
+        for name, answers in self.settled.items():
+            asked = [target.name for target in self._targets.get(name, ()) if target.gate]
+            is_known = naming.asset_key(self.project.name, name) not in without
+            if is_known and self.settled.keys() >= set(asked):
+                around = self._around(self.project.workspaces[name], heads)
+                self.memory.keep(name, (around, answers))
+
+    @cached_property
+    def _targets(self) -> Mapping[str, Sequence[Workspace]]:
+        found: dict[str, list[Workspace]] = {}
+        for target in self.project.targets:
+            for name in target.upstream:
+                found.setdefault(name, []).append(target)
+        return found
+
+    def _around(self, workspace: Workspace, heads: Heads) -> object:
+        """Return the heads that the answers for a workspace depend on."""
+        targets = (target.name for target in self._targets.get(workspace.name, ()))
+        found = [heads[name] for name in (workspace.name, *workspace.upstream, *targets)]
+        return [(h.commit, h.release) if isinstance(h, Head) else None for h in found]
+
+    def _answers(self, workspace: Workspace, heads: Heads) -> Iterator[Decision]:
+        """Yield what is decided about one workspace."""
+        promotes = False
+        if workspace.auto_rollback:
+            answer = self._guarded(self.rollback, workspace, heads)
+            yield answer
+            if isinstance(answer, dg.RunRequest) or answer.under_way:
+                return  # what else would happen to it is for what comes after
+        if workspace.upstream and workspace.promote == "change":
+            answer = self._guarded(self.promotion, workspace, heads)
+            promotes = isinstance(answer, dg.RunRequest) or answer.under_way
+            yield answer
+        elif workspace.gate:
+            yield self._guarded(self._standing, workspace, heads)
+        if workspace.deploy and workspace.deploy.when == "change":
+            yield self._guarded(self.deployment, workspace, heads)
+        elif workspace.deploy and workspace.upstream:
+            # What a rollback brought back is served again, whoever deploys otherwise.
+            yield self._guarded(self._brought_back, workspace, heads)
+        if workspace.run and workspace.run.when == "change":
+            # A release is run even when the next one is on its way: else a busy upstream
+            # would leave nothing ever proven.
+            if promotes and not _is_release(heads[workspace.name]):
+                yield Wait("is run when the promotion is done")
+            else:
+                yield self._guarded(self.run, workspace, heads)
 
     def _guarded(
         self,
@@ -178,7 +240,7 @@ class Observer:
     def _not_now(self, target: Workspace, considered: NothingToDo | Refusal) -> Decision:
         match considered:
             case NothingToDo():
-                return Wait(f"has all of {', '.join(target.upstream)}")
+                return Wait(f"has all of {', '.join(target.upstream)}", settled=True)
             case Held(_, verdicts, plan):
                 if plan and is_waiting_for_retest(verdicts, plan, target.gate):
                     return self._retest(target, plan)
@@ -198,10 +260,11 @@ class Observer:
             return head
         commit = _commit(head)
         if records.deployed(self.instance, self.project.name, workspace.name) == commit:
-            return Wait(f"serves its head {commit[:12]}")
+            return Wait(f"serves its head {commit[:12]}", settled=True)
         if workspace.upstream and head.release is None:
             return Wait(
-                f"its head {commit[:12]} is not a release; deploy it by hand if it should be"
+                f"its head {commit[:12]} is not a release; deploy it by hand if it should be",
+                settled=True,
             )
         tag = naming.deployment_tag(self.project.name, workspace.name, commit)
         return self._runs.ask(
@@ -251,7 +314,7 @@ class Observer:
         found = [e for e in self._evidence(workspace, commit) if _is_of(e, workspace)]
         if found and not self._proves_too_little(workspace, commit, found, heads):
             last = max(found, key=lambda evidence: evidence.time)
-            return Wait(f"its run at {commit[:12]} {last.outcome.value}")
+            return Wait(f"its run at {commit[:12]} {last.outcome.value}", settled=True)
         if workspace.deploy and commit != records.deployed(
             self.instance, self.project.name, workspace.name
         ):
@@ -312,10 +375,10 @@ class Observer:
             return head
         commit = _commit(head)
         if head.release is None:
-            return Wait("is no release, so nothing is rolled back")
+            return Wait("is no release, so nothing is rolled back", settled=True)
         failure = self._failure(target, commit)
         if not failure:
-            return Wait("has nothing to roll back")
+            return Wait("has nothing to roll back", settled=True)
         if self._rolled_back(target, heads):
             return Wait(f"was rolled back already, and {failure}: it waits for a person")
         op = naming.rollback_op(self.project.name)
@@ -347,7 +410,7 @@ class Observer:
     def _brought_back(self, target: Workspace, heads: Heads) -> Decision:
         if self._rolled_back(target, heads):
             return self.deployment(target, heads)
-        return Wait("is deployed by hand, or by the clock")
+        return Wait("is deployed by hand, or by the clock", settled=True)
 
     def _failure(self, target: Workspace, commit: str) -> str:
         """Say what failed after the promotion that made this head, if anything did."""

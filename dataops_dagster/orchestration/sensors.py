@@ -2,6 +2,7 @@
 
 # No `from __future__ import annotations` here: Dagster reads annotations as objects.
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from dataops_dagster.heads import Head, Heads, look_up_all
 from dataops_dagster.model import Considered
 from dataops_dagster.orchestration import metadata, naming, provenance, records
 from dataops_dagster.orchestration.asking import Asking
+from dataops_dagster.orchestration.memory import Memory
 from dataops_dagster.orchestration.requests import PROMOTION, Observer
 from dataops_dagster.settings import Project, Workspace
 from dataops_dagster.store import store_of
@@ -22,8 +24,13 @@ FETCH_SECONDS = 30.0
 so that a large repository's first fetch is a matter of materializing the target by hand once."""
 
 
+LOOK_SECONDS = 20.0
+"""After this, beside the look-ups, a look begins with no further workspace; the next one goes on."""
+
+
 def heads_sensor(project: Project) -> dg.SensorDefinition:
     """Return the sensor that records heads which moved: no run is needed for it."""
+    memory = Memory(project)
 
     @dg.sensor(
         name=f"heads_{project.name}",
@@ -33,9 +40,15 @@ def heads_sensor(project: Project) -> dg.SensorDefinition:
         default_status=sensor_status(project),
     )
     def heads(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        recorded = _recorded(project, context.instance)
+        memory.refresh(context.instance)
+        recorded = _recorded(project, context.instance, memory)
         found = look_up_all(project)
         events = list(_moved(project, context.instance, recorded, found))
+        for name, head in found.items():
+            if isinstance(head, Head) and head.commit and head.commit == recorded[name]:
+                memory.keep(name, head.commit)
+            else:
+                memory.forget(name)
         failed = [f"{name}: {e}" for name, e in found.items() if isinstance(e, DataOpsError)]
         return dg.SensorResult(
             asset_events=events,
@@ -45,9 +58,11 @@ def heads_sensor(project: Project) -> dg.SensorDefinition:
     return heads
 
 
-def _recorded(project: Project, instance: dg.DagsterInstance) -> dict[str, str | None]:
+def _recorded(
+    project: Project, instance: dg.DagsterInstance, memory: Memory
+) -> dict[str, str | None]:
     return {
-        w.name: records.recorded_head(instance, project.name, w)
+        w.name: memory.recall(w.name) or records.recorded_head(instance, project.name, w)
         for w in project.workspaces.values()
     }
 
@@ -58,8 +73,11 @@ def _moved(
     recorded: Mapping[str, str | None],
     heads: Heads,
 ) -> Iterator[dg.AssetObservation | dg.AssetMaterialization]:
-    """Yield an event for each head that is not where it was recorded before the look-up."""
-    asking = Asking(instance, clock.now())
+    """Yield an event for each head that is not where it was recorded before the look-up.
+
+    What there is no time for is yielded by the next look.
+    """
+    asking, until = Asking(instance, clock.now()), time.monotonic() + LOOK_SECONDS
     for workspace in project.workspaces.values():
         head = heads[workspace.name]
         if isinstance(head, DataOpsError) or head.commit in (None, recorded[workspace.name]):
@@ -84,6 +102,8 @@ def _moved(
                     **({} if head.release else _drift(project, workspace, head)),
                 },
             )
+            if time.monotonic() > until:
+                return
 
 
 def _provenance(project: Project, target: Workspace, heads: Heads) -> dict[str, str]:
@@ -111,6 +131,9 @@ def gates_sensor(
     project: Project, jobs: Sequence[Any], book_of: records.BookOf = records.InstanceBook
 ) -> dg.SensorDefinition:
     """Return the sensor that asks `jobs` for promotions, deployments and runs that are due."""
+    # Evidence that others tell may change without a run.
+    memory = Memory(project) if book_of is records.InstanceBook else None
+    begin = ""
 
     @dg.sensor(
         name=f"gates_{project.name}",
@@ -120,13 +143,21 @@ def gates_sensor(
         default_status=sensor_status(project),
     )
     def gates(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        nonlocal begin
+        if memory:
+            memory.refresh(context.instance)
         heads = look_up_all(project)
         store = store_of(project, seconds=FETCH_SECONDS)
-        observer = Observer(project, context.instance, store, clock.now(), book_of)
+        until, now = time.monotonic() + LOOK_SECONDS, clock.now()
+        observer = Observer(project, context.instance, store, now, book_of, memory, until, begin)
         due = observer.due(heads)
-        for reason in due.reasons:
+        begin = observer.begin
+        shown = list(_gates(project, context.instance, observer.considered))
+        for reason in due.reasons if due.requests else ():  # else they are what is answered
             context.log.info(reason)
-        return due.result(list(_gates(project, context.instance, observer.considered)))
+        # What is shown anew is to be read back first.
+        observer.remember(heads, without={event.asset_key for event in shown})
+        return due.result(shown)
 
     return gates
 
