@@ -94,7 +94,9 @@ def test_files_that_may_not_grow_are_a_clear_error_and_the_next_attempt_succeeds
     assert heals(full_shop, tried(full_shop, "files", where, room))
 
 
-def test_an_answer_that_cannot_be_written_is_a_clear_error(shop: Shop):
+@only("unbuffered", ["", "1"], ids=["at its end", "at once"])
+@only("mode", [[], ["--json"]], ids=["for people", "for machines"])
+def test_an_answer_that_cannot_be_written_is_a_clear_error(shop: Shop, mode, unbuffered):
     if not Path("/dev/full").exists():
         return
     call = [
@@ -104,12 +106,20 @@ def test_an_answer_that_cannot_be_written_is_a_clear_error(shop: Shop):
         "--config",
         str(shop.root / "dataops.yaml"),
         "check",
+        *mode,
     ]
+    env = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            call, stdout=full, stderr=subprocess.PIPE, check=False, text=True, cwd=ROOT
+            call, stdout=full, stderr=subprocess.PIPE, check=False, text=True, cwd=ROOT, env=env
         )
     assert done.returncode == 3
     assert "No space left on device" in done.stderr
     assert "Traceback" not in done.stderr
     assert "Exception ignored" not in done.stderr
+
+
+def test_whoever_reads_only_the_beginning_of_an_answer_hears_no_complaint(shop: Shop):
+    call = f"{sys.executable} -c '{CALL}' --config {shop.root}/dataops.yaml schema | head -c 10"
+    done = subprocess.run(call, shell=True, capture_output=True, check=True, text=True, cwd=ROOT)
+    assert (len(done.stdout), done.stderr) == (10, "")

@@ -155,16 +155,35 @@ class Command(click.Group):
         """Run the command, and end with the error's message and code if there is one."""
         try:
             try:
-                return super().invoke(ctx)
+                try:
+                    return super().invoke(ctx)
+                finally:
+                    sys.stdout.flush()  # now there is somebody who says that it cannot be written
+            except BrokenPipeError:
+                raise  # whoever read has read enough; click ends in silence
             except OSError as found:
                 where = found.filename or "a file"
                 raise ToolError(f"using {where}", None, found.strerror or str(found)) from None
         except DataOpsError as error:
-            if ctx.params.get("as_json"):
-                click.echo(json.dumps({"error": error_data(error)}, indent=2))
-            else:
+            as_json = ctx.params.get("as_json")
+            data = json.dumps({"error": error_data(error)}, indent=2) + "\n" if as_json else ""
+            if not _written(data) or not as_json:
                 click.echo(f"dataops: {error}", err=True)
             ctx.exit(error.exit_code)
+
+
+def _written(text: str) -> bool:
+    """Say whether what was said and this text got out; else let go of both.
+
+    Python would try, and complain, once more at its end.
+    """
+    try:
+        click.echo(text, nl=False)
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return False
+    return True
 
 
 def error_data(error: DataOpsError) -> dict[str, Any]:
