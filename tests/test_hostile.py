@@ -22,6 +22,7 @@ from dataops_dagster.committed import CommittedFiles
 from dataops_dagster.errors import ToolError
 from dataops_dagster.execution import pin
 from dataops_dagster.gate import lint
+from dataops_dagster.heads import look_up
 from dataops_dagster.meltano import gathering
 from dataops_dagster.meltano.files import GivenFiles
 from dataops_dagster.model import Rejected
@@ -136,6 +137,17 @@ def test_a_repository_full_of_payloads_is_promoted_and_run_and_none_acts(world: 
     is_harmless(told, world)
     assert told.answer == "Promoted", told
     is_harmless(do(world, "run", "dev"), world)
+
+
+def test_a_tag_with_another_name_than_ours_is_no_release(world: World):
+    before = look_up(world.shop.project, world.shop.project.workspaces["staging"])
+    head, folder = world.staging.head, "dataops/shop/staging"
+    names = ("\u202eevil", "x/y", f"x/20990101T000000Z-{head[:12]}", "20990101T000000Z-" + "0" * 12)
+    for name in names:
+        git(world.staging.bare, "tag", "-a", "-m", "x", f"{folder}/{name}", head)
+    after = look_up(world.shop.project, world.shop.project.workspaces["staging"])
+    assert after.releases == before.releases
+    assert len(after.tags) == len(before.tags) + len(names)
 
 
 @pytest.fixture
