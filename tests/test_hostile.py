@@ -343,6 +343,7 @@ def test_authors_of_whom_not_all_are_known_are_an_error(world: World):
         world.shop.store.authors(base, world.dev.head)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("little")
 def test_what_a_huge_file_loses_is_told_without_its_lines(world: World):
     site(world, "dev").files({"big.txt": "".join(f"dev {i}\n" for i in range(3000))})
@@ -369,6 +370,7 @@ def test_a_huge_file_whose_key_a_target_owns_is_refused(world: World):
 # --- more YAML than anybody writes ------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_files_that_are_too_much_together_are_not_all_read(world: World, monkeypatch):
     """Many paths may be one small object in git."""
     monkeypatch.setattr(committed, "TOGETHER", 1000)
