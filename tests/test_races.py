@@ -23,7 +23,7 @@ from tests.telling import processes_of, wait_for
 pytestmark = pytest.mark.slow
 
 ROUNDS = int(os.environ.get("DATAOPS_RACE_ROUNDS", "40"))
-"""200 take three minutes of a processor: they are run by hand, or by who sets the variable."""
+"""200 take about eight minutes of a processor: whoever sets the variable runs them."""
 
 SHOP = """\
 project: shop
