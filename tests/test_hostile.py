@@ -22,6 +22,7 @@ from dataops_dagster.committed import CommittedFiles
 from dataops_dagster.errors import ToolError
 from dataops_dagster.execution import pin
 from dataops_dagster.gate import lint
+from dataops_dagster.heads import look_up
 from dataops_dagster.meltano import gathering
 from dataops_dagster.meltano.files import GivenFiles
 from dataops_dagster.model import Rejected
@@ -136,6 +137,17 @@ def test_a_repository_full_of_payloads_is_promoted_and_run_and_none_acts(world: 
     is_harmless(told, world)
     assert told.answer == "Promoted", told
     is_harmless(do(world, "run", "dev"), world)
+
+
+def test_a_tag_with_another_name_than_ours_is_no_release(world: World):
+    before = look_up(world.shop.project, world.shop.project.workspaces["staging"])
+    head, folder = world.staging.head, "dataops/shop/staging"
+    names = ("\u202eevil", "x/y", f"x/20990101T000000Z-{head[:12]}", "20990101T000000Z-" + "0" * 12)
+    for name in names:
+        git(world.staging.bare, "tag", "-a", "-m", "x", f"{folder}/{name}", head)
+    after = look_up(world.shop.project, world.shop.project.workspaces["staging"])
+    assert after.releases == before.releases
+    assert len(after.tags) == len(before.tags) + len(names)
 
 
 @pytest.fixture
@@ -331,6 +343,7 @@ def test_authors_of_whom_not_all_are_known_are_an_error(world: World):
         world.shop.store.authors(base, world.dev.head)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("little")
 def test_what_a_huge_file_loses_is_told_without_its_lines(world: World):
     site(world, "dev").files({"big.txt": "".join(f"dev {i}\n" for i in range(3000))})
@@ -357,6 +370,7 @@ def test_a_huge_file_whose_key_a_target_owns_is_refused(world: World):
 # --- more YAML than anybody writes ------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_files_that_are_too_much_together_are_not_all_read(world: World, monkeypatch):
     """Many paths may be one small object in git."""
     monkeypatch.setattr(committed, "TOGETHER", 1000)
