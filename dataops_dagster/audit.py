@@ -55,8 +55,8 @@ def audit(project: Project, target: Workspace, *, store: Store) -> list[Entry]:
     records: dict[str, list[Release]] = {}
     for tag, text in store.tags(prefix):
         found = release.parse(tag, text)
-        if found and tag in head.releases:
-            records.setdefault(head.releases[tag], []).append(found)
+        if found and tag in head.annotated:
+            records.setdefault(head.annotated[tag], []).append(found)
     return list(_entries(project, target, store, head.commit, records))
 
 

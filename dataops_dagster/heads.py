@@ -21,11 +21,13 @@ _LOOKUPS = 8
 class Head:
     """Where a workspace's branch stands.
 
-    `releases` maps a release's tag to its commit; `tags` are all names that stand beside them.
+    `annotated` maps each annotated tag among the releases to its commit, `releases` only those with
+    a release's name; `tags` are all names that stand there.
     """
 
     workspace: str
     commit: str | None
+    annotated: Mapping[str, str]
     releases: Mapping[str, str]
     tags: frozenset[str]
 
@@ -51,7 +53,7 @@ def look_up(project: Project, workspace: Workspace) -> Head:
     place = {"project": project.name, "target": workspace.name}
     releases = {name: id_ for name, id_ in pointed.items() if release.is_tag(name, id_, **place)}
     tags = frozenset(name for name in named if not name.endswith("^{}"))
-    return Head(workspace.name, refs.get(ref), releases, tags)
+    return Head(workspace.name, refs.get(ref), pointed, releases, tags)
 
 
 def look_up_all(
