@@ -26,7 +26,8 @@ import dagster as dg
 from benchmarks import history, postgres, report
 from benchmarks.processes import ROOT, orderly_end
 from benchmarks.usage import processor_seconds
-from dataops_dagster.orchestration import naming, records
+from dataops_dagster.orchestration import naming
+from dataops_dagster.orchestration.book import InstanceBook
 
 STORAGES = ("sqlite", "postgres")
 SIZES = (1, 16, 256)
@@ -231,7 +232,7 @@ def _time(
 def _find(case: Case) -> _Look:
     """Look up as the gate does."""
     whose = (history.PROJECT, history.WORKSPACE, history.ENVIRONMENT, case.candidates)
-    return lambda _, instance: len(records.InstanceBook(instance).find(*whose))
+    return lambda _, instance: len(InstanceBook(instance).find(*whose))
 
 
 def _records(case: Case) -> _Look:

@@ -19,8 +19,9 @@ from dataops_dagster import clock, locks, process
 from dataops_dagster.gate.evidence import Witness, evidence_verdict
 from dataops_dagster.gate.periods import freezes_verdict, windows_verdict
 from dataops_dagster.model import Outcome, State
-from dataops_dagster.orchestration import naming, records
+from dataops_dagster.orchestration import deployments, naming
 from dataops_dagster.orchestration.asking import PAUSE
+from dataops_dagster.orchestration.book import InstanceBook
 from dataops_dagster.settings_gate import Gate, Period
 from tests.conftest import NOW, PROJECT_FILES, SHOP, Shop, make_shop
 from tests.dagster_shop import DagsterShop
@@ -230,7 +231,7 @@ def test_everything_happens_once_and_in_order_when_the_clock_jumps(
     assert done.count("run staging") <= 3
     assert shop.prod.tree() == shop.staging.tree() == shop.dev.tree()
     assert len(shop.prod.tags()) == 1
-    assert records.deployed(dagster.instance, "shop", "prod") == shop.prod.head
+    assert deployments.deployed(dagster.instance, "shop", "prod") == shop.prod.head
 
 
 def settle_until(dagster: DagsterShop, last: str) -> None:
@@ -255,7 +256,7 @@ def test_a_failure_keeps_production_closed_though_the_success_before_it_is_dated
     wall.wrong = timedelta()
     broken.touch()
     settle_until(dagster, "run staging")
-    book = records.InstanceBook(dagster.instance)
+    book = InstanceBook(dagster.instance)
     told = book.find("shop", "staging", "staging", [shop.staging.head])
     assert [e.outcome for e in sorted(told, key=lambda e: e.time)] == [FAILED, PASSED]
     for wall.wrong in (timedelta(), DAY, 2 * DAY):

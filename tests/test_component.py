@@ -15,7 +15,7 @@ import yaml
 from dataops_dagster import DataOpsProjectComponent
 from dataops_dagster.errors import ConfigError
 from dataops_dagster.model import Evidence
-from dataops_dagster.orchestration.records import InstanceBook
+from dataops_dagster.orchestration.book import InstanceBook
 from tests.conftest import Shop
 
 TYPE = "dataops_dagster.DataOpsProjectComponent"

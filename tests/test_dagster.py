@@ -10,8 +10,9 @@ import dagster as dg
 import pytest
 
 from dataops_dagster.heads import look_up_all
-from dataops_dagster.orchestration import naming, records
+from dataops_dagster.orchestration import deployments, naming
 from dataops_dagster.orchestration.asking import ATTEMPTS
+from dataops_dagster.orchestration.book import InstanceBook
 from dataops_dagster.orchestration.requests import Observer
 from tests.conftest import SHOP, Shop, make_shop
 from tests.dagster_shop import DagsterShop
@@ -123,7 +124,7 @@ def test_a_run_whose_machine_died_is_not_waited_for_for_ever(dagster_shop: Dagst
 
 def test_the_evidence_names_commit_tree_environment_and_run(in_production: DagsterShop):
     shop = in_production.shop
-    (evidence,) = records.InstanceBook(in_production.instance).find(
+    (evidence,) = InstanceBook(in_production.instance).find(
         "shop", "staging", "staging", [shop.staging.head]
     )
     run = in_production.instance.get_run_by_id(evidence.run_id)
@@ -308,7 +309,7 @@ def test_a_run_is_of_the_named_commit_although_the_head_moved_on(dagster_shop: D
     tested = shop.staging.head
     shop.staging.commit({"broken": ""})
     assert dagster_shop.run_workspace("staging", commits={"staging": tested}).success
-    (evidence,) = records.InstanceBook(dagster_shop.instance).find(
+    (evidence,) = InstanceBook(dagster_shop.instance).find(
         "shop", "staging", "staging", [tested, shop.staging.head]
     )
     assert evidence.commit == tested
@@ -406,10 +407,10 @@ def test_a_deployment_is_believed_from_our_own_op_only(dagster_shop: DagsterShop
 
     forged.execute_in_process(instance=dagster_shop.instance)
     dagster_shop.instance.report_runless_asset_event(claim_)
-    assert records.deployed(dagster_shop.instance, "shop", "prod") is None
+    assert deployments.deployed(dagster_shop.instance, "shop", "prod") is None
     dagster_shop.launch(deploy)
     dagster_shop.instance.report_runless_asset_event(claim_)
-    assert records.deployed(dagster_shop.instance, "shop", "prod") == shop.prod.head
+    assert deployments.deployed(dagster_shop.instance, "shop", "prod") == shop.prod.head
 
 
 def test_a_green_run_counts_although_another_step_of_its_dagster_run_failed(
@@ -420,7 +421,7 @@ def test_a_green_run_counts_although_another_step_of_its_dagster_run_failed(
     keys = {dg.AssetKey(["shop", name]) for name in ("staging", "prod")}
     everything = job.get_subset(asset_selection=keys)
     everything.execute_in_process(instance=dagster_shop.instance, raise_on_error=False)
-    (evidence,) = records.InstanceBook(dagster_shop.instance).find(
+    (evidence,) = InstanceBook(dagster_shop.instance).find(
         "shop", "staging", "staging", [shop.staging.head]
     )
     assert evidence.outcome.value == "passed"
@@ -597,7 +598,5 @@ def test_a_scheduled_run_happens_although_the_head_was_run_before(tmp_path):
             with dg.build_schedule_context(instance=instance) as context:
                 (request,) = schedule.evaluate_tick(context).run_requests
             assert dagster_shop.launch(request._replace(job_name="run_shop")).success
-        found = records.InstanceBook(instance).find(
-            "shop", "staging", "staging", [shop.staging.head]
-        )
+        found = InstanceBook(instance).find("shop", "staging", "staging", [shop.staging.head])
         assert len(found) == 2

@@ -14,6 +14,7 @@ from dataops_dagster.heads import look_up_all
 from dataops_dagster.model import DecisionKind, Held, Promoted, Ready
 from dataops_dagster.orchestration import naming, records
 from dataops_dagster.orchestration.asking import ATTEMPTS
+from dataops_dagster.orchestration.book import InstanceBook
 from tests.conftest import PROJECT_FILES, SHOP, make_shop
 from tests.dagster_shop import DagsterShop
 
@@ -70,7 +71,7 @@ def considered(shop: DagsterShop, target: str = "prod"):
         project,
         project.workspaces[target],
         store=shop.shop.store,
-        book=records.InstanceBook(shop.instance),
+        book=InstanceBook(shop.instance),
         now=clock.now(),
     )
 
@@ -389,7 +390,7 @@ def test_a_promotion_whose_deployment_fails_is_rolled_back_once_and_its_files_ar
     assert done.count(["rollback", "prod"]) == 1
     assert shop.shop.prod.tree() == good
     assert done[-1] == ["deploy", "prod"]  # what was brought back is served again
-    decisions = records.InstanceBook(shop.instance).decisions("shop", "prod")
+    decisions = InstanceBook(shop.instance).decisions("shop", "prod")
     assert {d.kind for d in decisions} == {DecisionKind.REJECT}
     shop.shop.dev.commit({}, "The same files again")
     assert ["rollback", "prod"] not in [key.split()[:2] for key in shop.settle()]

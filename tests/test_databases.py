@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 
 from dataops_dagster import clock, execution, promotion
 from dataops_dagster.cli import main
-from dataops_dagster.orchestration import records
+from dataops_dagster.orchestration import deployments
 from tests.conftest import Shop
 from tests.dagster_shop import DagsterShop
 from tests.repositories import git
@@ -120,7 +120,7 @@ def test_a_database_that_is_locked_when_work_is_done_loses_nothing_and_doubles_n
         dagster.settle()
     assert shop.prod.tree() == shop.staging.tree() == shop.dev.tree()
     assert len(shop.prod.tags()) == len(shop.staging.tags()) == 1
-    assert records.deployed(dagster.instance, "shop", "prod") == shop.prod.head
+    assert deployments.deployed(dagster.instance, "shop", "prod") == shop.prod.head
     for workspace in (shop.staging, shop.prod):
         subjects = git(workspace.bare, "log", "--first-parent", "--format=%s", "main").splitlines()
         assert sum(subject.startswith("Promote") for subject in subjects) == 1

@@ -12,7 +12,7 @@ import pytest
 
 from dataops_dagster import clock, config
 from dataops_dagster.heads import look_up_all
-from dataops_dagster.orchestration import records, sensors
+from dataops_dagster.orchestration import deployments, records, sensors
 from dataops_dagster.orchestration.memory import LOOKS, Memory
 from dataops_dagster.orchestration.requests import Observer
 from tests.conftest import SHOP, Shop
@@ -49,14 +49,15 @@ def compare(shop: DagsterShop) -> None:
 
 def test_a_look_with_nothing_to_do_leaves_the_instance_alone(settled: DagsterShop, monkeypatch):
     asked = []
-    for name in ("recorded_head", "deployed", "shown_gate", "evidence_of"):
-        real = getattr(records, name)
+    looks = dict.fromkeys(("recorded_head", "shown_gate", "evidence_of"), records)
+    for name, module in {**looks, "deployed": deployments}.items():
+        real = getattr(module, name)
 
         def counted(*given, _name=name, _real=real):
             asked.append(_name)
             return _real(*given)
 
-        monkeypatch.setattr(records, name, counted)
+        monkeypatch.setattr(module, name, counted)
     settled.tick("heads_shop")
     settled.tick("gates_shop")
     # Of three workspaces one is asked for again, as always one of fifty is.

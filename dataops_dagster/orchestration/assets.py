@@ -17,8 +17,9 @@ from dataops_dagster.folders import state_folder
 from dataops_dagster.heads import look_up_all
 from dataops_dagster.locks import Busy
 from dataops_dagster.model import Outcome
-from dataops_dagster.orchestration import metadata, naming, provenance, records
+from dataops_dagster.orchestration import deployments, metadata, naming, provenance, records
 from dataops_dagster.orchestration.asking import note_refusal
+from dataops_dagster.orchestration.book import BookOf, InstanceBook
 from dataops_dagster.orchestration.ops import (
     answered_errors,
     fetch_op,
@@ -27,7 +28,6 @@ from dataops_dagster.orchestration.ops import (
     publish_op,
 )
 from dataops_dagster.orchestration.products import made
-from dataops_dagster.orchestration.records import BookOf
 from dataops_dagster.platforms import Purpose
 from dataops_dagster.platforms.tinybird import where_of
 from dataops_dagster.settings import Project, Workspace
@@ -70,7 +70,7 @@ def source_assets(project: Project) -> dg.AssetsDefinition:
 
 
 def target_asset(
-    project: Project, target: Workspace, book_of: BookOf = records.InstanceBook
+    project: Project, target: Workspace, book_of: BookOf = InstanceBook
 ) -> dg.AssetsDefinition:
     """Return a workspace with an upstream: materialized by promoting into it."""
     fetch, plan, publish = (
@@ -198,7 +198,7 @@ def _deploy(
         records.COMMIT: commit,
         records.ENVIRONMENT: workspace.environment,
     }
-    served = records.deployed(context.instance, project.name, workspace.name)
+    served = deployments.deployed(context.instance, project.name, workspace.name)
     if served == commit and not config.redeploy:
         said = f"{workspace.name} serves {commit} already"
         context.log.info(said)
@@ -215,7 +215,7 @@ def _deploy(
         store=store,
         on_line=context.log.info,
         purpose=Purpose.DEPLOY,
-        approved=records.approved_deployments(context.instance, project.name, workspace),
+        approved=deployments.approved(context.instance, project.name, workspace),
     )
     for event in made(workspace.deploy, result, task):
         context.log_event(event)

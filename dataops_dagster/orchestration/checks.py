@@ -12,9 +12,9 @@ from dataops_dagster.gate.evidence import what_ran
 from dataops_dagster.model import Book, Outcome
 from dataops_dagster.orchestration import metadata, naming, records
 from dataops_dagster.orchestration.asking import note_refusal
+from dataops_dagster.orchestration.book import BookOf, InstanceBook
 from dataops_dagster.orchestration.ops import answered_errors, known_names
 from dataops_dagster.orchestration.products import made
-from dataops_dagster.orchestration.records import BookOf
 from dataops_dagster.settings import Project, Workspace
 from dataops_dagster.store import Store, store_of
 
@@ -30,9 +30,7 @@ class RunConfig(dg.Config):
     retests: dict[str, str] = Field(default_factory=dict)
 
 
-def gate_checks(
-    project: Project, book_of: BookOf = records.InstanceBook
-) -> list[dg.AssetChecksDefinition]:
+def gate_checks(project: Project, book_of: BookOf = InstanceBook) -> list[dg.AssetChecksDefinition]:
     """Return one check a target, which says where its gate stands and decides nothing."""
     gated = {w.name: w for w in project.targets if w.gate}
     if not gated:
@@ -73,9 +71,7 @@ def gate_checks(
     return [gate]
 
 
-def run_checks(
-    project: Project, book_of: BookOf = records.InstanceBook
-) -> list[dg.AssetChecksDefinition]:
+def run_checks(project: Project, book_of: BookOf = InstanceBook) -> list[dg.AssetChecksDefinition]:
     """Return one check a workspace that can be run, all made by one op."""
     runnable = {w.name: w for w in project.workspaces.values() if w.run}
     if not runnable:

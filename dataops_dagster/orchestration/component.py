@@ -13,8 +13,8 @@ from typing_extensions import Self
 from dataops_dagster import config
 from dataops_dagster.errors import ConfigError
 from dataops_dagster.model import Book
+from dataops_dagster.orchestration.book import InstanceBook
 from dataops_dagster.orchestration.definitions import definitions_of
-from dataops_dagster.orchestration.records import InstanceBook
 from dataops_dagster.settings import Project, Workspace
 
 _EXAMPLE = {

@@ -19,6 +19,7 @@ from dataops_dagster.model import (
     Ready,
 )
 from dataops_dagster.orchestration import metadata, naming, provenance, records
+from dataops_dagster.orchestration.book import InstanceBook
 from dataops_dagster.orchestration.ops import answered_errors, refuse
 from dataops_dagster.plan import is_digest
 from dataops_dagster.settings import Project, Workspace
@@ -157,7 +158,7 @@ def _lifted(
     context: dg.OpExecutionContext, project: Project, target: Workspace, wanted: str
 ) -> list[str]:
     """Return the ids of what is lifted: all holds, or what `wanted` begins the id of."""
-    decisions = records.InstanceBook(context.instance).decisions(project.name, target.name)
+    decisions = InstanceBook(context.instance).decisions(project.name, target.name)
     now = clock.now()
     holds = [d.id for d in in_force(decisions, DecisionKind.HOLD, now)]
     rejections = [d.id for d in in_force(decisions, DecisionKind.REJECT, now)]

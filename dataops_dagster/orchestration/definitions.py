@@ -18,12 +18,12 @@ from dataops_dagster.orchestration.assets import (
     source_assets,
     target_asset,
 )
+from dataops_dagster.orchestration.book import BookOf, InstanceBook
 from dataops_dagster.orchestration.checks import gate_checks, run_checks
 from dataops_dagster.orchestration.decisions import decide_job, rollback_job
 from dataops_dagster.orchestration.lints import lint_checks
 from dataops_dagster.orchestration.ops import IO_MANAGER_KEY
 from dataops_dagster.orchestration.products import produced_specs, stream_specs
-from dataops_dagster.orchestration.records import BookOf, InstanceBook
 from dataops_dagster.orchestration.requests import PROMOTION
 from dataops_dagster.orchestration.schedules import schedules
 from dataops_dagster.orchestration.sensors import gates_sensor, heads_sensor

@@ -18,9 +18,10 @@ from dataops_dagster.errors import ConfigError, DataOpsError, ToolError
 from dataops_dagster.heads import look_up_all
 from dataops_dagster.model import Decision, Evidence
 from dataops_dagster.orchestration import naming
+from dataops_dagster.orchestration.book import InstanceBook
 from dataops_dagster.orchestration.decisions import decide_job
+from dataops_dagster.orchestration.deployments import deployed
 from dataops_dagster.orchestration.readiness import Finding, judge, look
-from dataops_dagster.orchestration.records import InstanceBook, deployed
 from dataops_dagster.orchestration.requests import Due, Observer
 from dataops_dagster.settings import Project
 from dataops_dagster.store import store_of

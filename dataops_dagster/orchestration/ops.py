@@ -30,8 +30,8 @@ from dataops_dagster.model import (
     Ready,
     Rejected,
 )
-from dataops_dagster.orchestration import metadata, naming, provenance, records
-from dataops_dagster.orchestration.records import BookOf
+from dataops_dagster.orchestration import deployments, metadata, naming, provenance, records
+from dataops_dagster.orchestration.book import BookOf
 from dataops_dagster.plan import is_digest
 from dataops_dagster.settings import Project, Workspace
 from dataops_dagster.store import Store, store_of
@@ -314,7 +314,7 @@ def _foreseen(
     context: dg.OpExecutionContext, project: Project, target: Workspace, plan: Plan
 ) -> Effects | None:
     """Return what deploying the planned commit would do; shown, and never waited for."""
-    approved = records.approved_deployments(context.instance, project.name, target)
+    approved = deployments.approved(context.instance, project.name, target)
     return execution.foresee(project, target, plan, store=store_of(project), approved=approved)
 
 

@@ -37,8 +37,9 @@ from dataops_dagster.model import (
     Rejected,
     State,
 )
-from dataops_dagster.orchestration import naming, records
+from dataops_dagster.orchestration import deployments, naming
 from dataops_dagster.orchestration.asking import ATTEMPTS, MARGIN, Asking, Decision, Wait
+from dataops_dagster.orchestration.book import BookOf, InstanceBook
 from dataops_dagster.orchestration.memory import Memory
 from dataops_dagster.planning import is_on, rollback_of
 from dataops_dagster.settings import Project, Workspace
@@ -79,7 +80,7 @@ class Observer:
     instance: dg.DagsterInstance
     store: Store
     now: datetime
-    book_of: records.BookOf = records.InstanceBook
+    book_of: BookOf = InstanceBook
     memory: Memory | None = None
     """What an earlier look found; none where others than Dagster's runs are believed, too."""
 
@@ -259,7 +260,7 @@ class Observer:
         if isinstance(head, Wait):
             return head
         commit = _commit(head)
-        if records.deployed(self.instance, self.project.name, workspace.name) == commit:
+        if deployments.deployed(self.instance, self.project.name, workspace.name) == commit:
             return Wait(f"serves its head {commit[:12]}", settled=True)
         if workspace.upstream and head.release is None:
             return Wait(
@@ -290,18 +291,18 @@ class Observer:
         waited = {r.dagster_run.run_id: self._waits_for(r.dagster_run, workspace) for r in runs}
         if not any(waited.values()):
             return set()
-        approved = records.approved_deployments(self.instance, self.project.name, workspace)
+        approved = deployments.approved(self.instance, self.project.name, workspace)
         return {run_id for run_id, digest in waited.items() if digest in approved}
 
     def _waits_for(self, run: dg.DagsterRun, workspace: Workspace) -> str:
-        return records.deployment_waits_for(self.instance, run, self.project.name, workspace.name)
+        return deployments.waits_for(self.instance, run, self.project.name, workspace.name)
 
     def _deployment_answer(self, run: dg.DagsterRun, workspace: Workspace) -> str:
         if run.is_success:
             return "was done, and another commit deployed by hand since"
         if digest := self._waits_for(run, workspace):
             return f"waits for dataops approve {workspace.name} --plan {digest}"
-        failed = records.deployment_failed(self.instance, run, self.project.name, workspace.name)
+        failed = deployments.failed(self.instance, run, self.project.name, workspace.name)
         return "failed" if failed else ""
 
     def run(self, workspace: Workspace, heads: Heads) -> Decision:
@@ -315,7 +316,7 @@ class Observer:
         if found and not self._proves_too_little(workspace, commit, found, heads):
             last = max(found, key=lambda evidence: evidence.time)
             return Wait(f"its run at {commit[:12]} {last.outcome.value}", settled=True)
-        if workspace.deploy and commit != records.deployed(
+        if workspace.deploy and commit != deployments.deployed(
             self.instance, self.project.name, workspace.name
         ):
             return Wait(f"is run when {commit[:12]} is deployed")
@@ -420,7 +421,7 @@ class Observer:
             dg.RunsFilter(tags={key: value}), limit=ATTEMPTS
         ):
             run = record.dagster_run
-            if records.deployment_failed(self.instance, run, project, target.name):
+            if deployments.failed(self.instance, run, project, target.name):
                 return f"its deployment failed, run {run.run_id}"
         found = [e for e in self._evidence(target, commit) if _is_of(e, target)]
         last = max(found, key=lambda evidence: evidence.time, default=None)

@@ -7,8 +7,9 @@ import dagster as dg
 from dataops_dagster import clock
 from dataops_dagster.errors import DataOpsError
 from dataops_dagster.heads import look_up_all
-from dataops_dagster.orchestration import naming, records
+from dataops_dagster.orchestration import naming
 from dataops_dagster.orchestration.asking import Wait
+from dataops_dagster.orchestration.book import BookOf, InstanceBook
 from dataops_dagster.orchestration.requests import Observer, schedules_of
 from dataops_dagster.settings import Project, Workspace
 from dataops_dagster.store import store_of
@@ -16,15 +17,13 @@ from dataops_dagster.store import store_of
 _JOBS = {"promote": naming.promote_job, "run": naming.run_job, "deploy": naming.deploy_job}
 
 
-def schedules(
-    project: Project, book_of: records.BookOf = records.InstanceBook
-) -> list[dg.ScheduleDefinition]:
+def schedules(project: Project, book_of: BookOf = InstanceBook) -> list[dg.ScheduleDefinition]:
     """Return one schedule for each promotion, deployment or run that has a cron schedule."""
     return [_schedule(project, verb, w, cron, book_of) for verb, w, cron in schedules_of(project)]
 
 
 def _schedule(
-    project: Project, verb: str, workspace: Workspace, cron: str, book_of: records.BookOf
+    project: Project, verb: str, workspace: Workspace, cron: str, book_of: BookOf
 ) -> dg.ScheduleDefinition:
     enabled = project.automation.enabled
 

@@ -14,6 +14,7 @@ from dataops_dagster.heads import Head, Heads, look_up_all
 from dataops_dagster.model import Considered
 from dataops_dagster.orchestration import metadata, naming, provenance, records
 from dataops_dagster.orchestration.asking import Asking
+from dataops_dagster.orchestration.book import BookOf, InstanceBook
 from dataops_dagster.orchestration.memory import Memory
 from dataops_dagster.orchestration.requests import PROMOTION, Observer
 from dataops_dagster.settings import Project, Workspace
@@ -128,11 +129,11 @@ def _drift(project: Project, target: Workspace, head: Head) -> dict[str, Any]:
 
 
 def gates_sensor(
-    project: Project, jobs: Sequence[Any], book_of: records.BookOf = records.InstanceBook
+    project: Project, jobs: Sequence[Any], book_of: BookOf = InstanceBook
 ) -> dg.SensorDefinition:
     """Return the sensor that asks `jobs` for promotions, deployments and runs that are due."""
     # Evidence that others tell may change without a run.
-    memory = Memory(project) if book_of is records.InstanceBook else None
+    memory = Memory(project) if book_of is InstanceBook else None
     begin = ""
 
     @dg.sensor(

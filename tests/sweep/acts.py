@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from dataops_dagster import cli
+from dataops_dagster.orchestration import deployments
 
 TOLD = "told: "
 ROUNDS = 8
@@ -61,8 +62,8 @@ def tell() -> int:
 
     with dg.DagsterInstance.get() as instance:
         told = {
-            "served": records.deployed(instance, "shop", "prod"),
-            "deployments": len(records.deployments(instance, "shop", "prod")),
+            "served": deployments.deployed(instance, "shop", "prod"),
+            "deployments": len(deployments.served(instance, "shop", "prod")),
             "evidence": [
                 [found.commit, found.outcome.value]
                 for record in instance.get_run_records(dg.RunsFilter(job_name="run_shop"))
