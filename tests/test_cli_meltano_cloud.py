@@ -356,6 +356,7 @@ class Guided:
             assert shop.deploy().success
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("empty_home")
 def test_each_step_of_the_guide_ends_well_as_the_page_tells_it(cloud, tmp_path):
     guided = Guided(cloud, tmp_path)

@@ -290,6 +290,7 @@ def test_a_promotion_whose_run_died_before_it_told_is_recorded_by_the_sensor(
     assert outcome == f"release {shop.staging.tags()[0]}"
 
 
+@pytest.mark.slow
 def test_a_deployment_that_the_platform_refuses_is_not_tried_again_by_itself(
     dagster_shop: DagsterShop,
 ):
@@ -566,6 +567,7 @@ def test_a_project_has_two_sensors_and_one_job_a_verb_however_many_workspaces(tm
     }
 
 
+@pytest.mark.slow
 def test_a_scheduled_promotion_asks_the_gate_when_its_time_comes(tmp_path):
     shop = make_shop(
         tmp_path, SHOP.replace("promote: change\n    gate", 'promote: "0 6 * * 1-5"\n    gate')

@@ -59,6 +59,7 @@ def requested(dagster_shop: DagsterShop) -> Callable[[], set[str]]:
     return look
 
 
+@pytest.mark.slow
 def test_an_automation_condition_follows_productions_head_and_what_is_served(
     dagster_shop: DagsterShop, requested
 ):

@@ -1,4 +1,4 @@
-"""The kill sweep: a handful of its moments by default, a sample of all among the slow tests."""
+"""The kill sweep: a sample of its moments; `python3 dev.py sweep` strikes at all of them."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ def by_name(name: str) -> Case:
     return next(case for case in CASES if case.name == name)
 
 
+@pytest.mark.slow
 def test_a_promotion_killed_at_any_of_some_moments_is_ended_by_the_next(tmp_path):
     def choose(strikes: Sequence[Strike]) -> Sequence[Strike]:
         found = [strike for strike in strikes if not strike.is_survived]

@@ -84,6 +84,7 @@ def test_a_token_that_is_wrong_is_told_by_its_key_and_not_shown(settings, monkey
         Client.of(settings, WHERE)
 
 
+@pytest.mark.slow
 def test_a_server_that_is_down_is_asked_again_and_told_in_time(stand_in, settings):
     client = Client.of(settings, WHERE)
     stand_in.faults.requests.append(Fault("GET", "/v./workspace", times=2, status=503))
