@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from functools import partial
 
 from dataops_dagster import readings, release
 from dataops_dagster.errors import DataOpsError
@@ -36,7 +37,7 @@ from dataops_dagster.model import (
 from dataops_dagster.planning import CANDIDATES, Planner, is_on, signature
 from dataops_dagster.settings import Project, Workspace
 from dataops_dagster.settings_gate import FanIn
-from dataops_dagster.store import Store
+from dataops_dagster.store import CacheBroken, Store
 
 RACES = 5
 """How often a lost race is planned anew before we give up until the next time."""
@@ -60,8 +61,36 @@ def consider(
     gate accepts; `allow` names what would be refused otherwise. Raises `DataOpsError` when a server
     or a tool fails.
     """
+    asked = heads or look_up_all(project, [target.name, *target.upstream])
+    look = partial(
+        _considered,
+        *(project, target, asked),
+        store=store,
+        book=book,
+        now=now,
+        commit=commit,
+        override=override,
+        allow=allow,
+    )
+    try:
+        return look()
+    except CacheBroken:
+        return look()  # in the new one
+
+
+def _considered(
+    project: Project,
+    target: Workspace,
+    heads: Heads,
+    *,
+    store: Store,
+    book: Book,
+    now: datetime,
+    commit: str | None,
+    override: Override | None,
+    allow: Collection[Allowance],
+) -> Considered:
     upstreams = project.upstreams_of(target)
-    heads = heads or look_up_all(project, [target.name, *target.upstream])
     base = _head(heads[target.name])
     found = {upstream.name: _head(heads[upstream.name]).commit for upstream in upstreams}
     tips = {name: tip for name, tip in found.items() if tip}

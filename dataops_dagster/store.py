@@ -86,7 +86,7 @@ class PushRejected:
         return found[1] if found else ""
 
 
-class _CacheBroken(ToolError):  # noqa: N818  # its name is what happened
+class CacheBroken(ToolError):  # noqa: N818  # its name is what happened
     """The cache was broken; a new one is in its place. `original` is the error if it was not that."""
 
     def __init__(self, error: ToolError, folder: Path) -> None:
@@ -155,7 +155,7 @@ class Store(Objects):
                 raise
             with self._locked():
                 self._make()
-            raise _CacheBroken(error, self.folder) from None
+            raise CacheBroken(error, self.folder) from None
 
     @property
     def is_partial(self) -> bool:
@@ -182,10 +182,10 @@ class Store(Objects):
         ref = self._ref(access, branch)
         try:
             self._fetch(access, wanted, ref)
-        except _CacheBroken:
+        except CacheBroken:
             try:
                 self._fetch(access, wanted, ref)  # into a new one
-            except _CacheBroken as error:  # so it was what the server sent
+            except CacheBroken as error:  # so it was what the server sent
                 raise error.original from None
 
     def unfetched(self, *commits: str) -> list[str]:
@@ -196,7 +196,7 @@ class Store(Objects):
         try:
             with ThreadPoolExecutor(max(1, len(commits))) as pool:
                 reached = list(pool.map(self._is_reached, commits))
-        except _CacheBroken:
+        except CacheBroken:
             return list(commits)
         return [commit for commit, there in zip(commits, reached, strict=True) if not there]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import sys
 from collections.abc import Iterator
@@ -126,6 +127,13 @@ def heavy_acts(world: World, side: str) -> Iterator[Told]:
 
 
 def megabytes(who: int) -> int:
+    """Return the most memory that this process, or one that it started, ever had."""
+    if sys.platform == "linux" and who == resource.RUSAGE_SELF:
+        # Linux hands `ru_maxrss` down from who started us.
+        (peak,) = re.findall(
+            r"^VmHWM:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE
+        )
+        return int(peak) // 1024
     return resource.getrusage(who).ru_maxrss // (1024 if sys.platform == "linux" else 1024**2)
 
 

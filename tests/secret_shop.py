@@ -42,6 +42,7 @@ workspaces:
       token_variable: TB_STAGING_TOKEN
       executable: {tb}
       destructive: allowed
+      production: false
     deploy: {{platform: tinybird, deadline: 2m}}
     run:
       platform: meltano
