@@ -1,6 +1,7 @@
 """The one door to outside programs: own environment, own process group, a deadline, bounded output.
 
-Never inherits our environment, never uses a shell, never leaves a process of the group behind.
+Never inherits our environment, never lets a shell read a command, never leaves a process of the
+group behind.
 """
 
 from __future__ import annotations
@@ -14,9 +15,8 @@ import selectors
 import shutil
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
@@ -32,7 +32,20 @@ OUTPUT_LIMIT_BYTES = 64 * 1024 * 1024
 
 LINE_LIMIT_BYTES = 10_000
 _CHUNK_BYTES = 65_536
-_GUARD = str(Path(__file__).with_name("guard.py"))
+
+_GUARD = """
+read -r group || exit
+read -r _  # until all that could write is gone
+kill -s TERM -- "-$group"
+left=$1
+while [ "$left" -gt 0 ] && kill -s 0 -- "-$group"; do sleep 1; left=$((left - 1)); done
+kill -s KILL -- "-$group"
+"""
+"""Ends the group that its first line names when we are gone: who is killed cannot clean up."""
+
+_HELD = 'read -r _ && exec "$@"'
+"""Becomes the program when we say so: one that nobody guards yet must not begin."""
+
 REDACTED = "*****"
 SHORTEST_SECRET = 4
 
@@ -106,21 +119,22 @@ def run(
     ours holds. Where the system can (Linux), each of its processes may have `memory` bytes. Raises
     `ToolError` when the program cannot be started.
     """
-    with contextlib.ExitStack() as stack:
-        started, lifeline = list(command), tuple[int, ...]()
-        if guarded := guarded or on_line is not None:
-            _must_exist(command[0], env, cwd)
-            read, write = os.pipe()
-            stack.callback(os.close, write)  # held by us alone: it closes when we are killed, too
-            stack.callback(os.close, read)
-            lifeline = (read, *keep_open)
-            started = [sys.executable, "-I", "-S", _GUARD, str(read), f"{GRACE_SECONDS}", *command]
+    program, held, files = list(command), b"", tuple[int, ...]()
+    if not isinstance(stdin, bytes):
+        stdin.flush()
+        os.lseek(stdin.fileno(), 0, os.SEEK_SET)
+    if guarded := guarded or on_line is not None:
+        _must_exist(command[0], env, cwd)
+        how = _HELD
         if not isinstance(stdin, bytes):
-            stdin.flush()
-            os.lseek(stdin.fileno(), 0, os.SEEK_SET)
+            files, how = (stdin.fileno(),), f"{_HELD} </dev/fd/{stdin.fileno()}"
+            stdin = b""
+        program, held = ["/bin/sh", "-c", how, "sh", *command], b"\n"
+    with contextlib.ExitStack() as stack:
         try:
+            guard = stack.enter_context(_guard(keep_open)) if guarded else None
             process = subprocess.Popen(
-                started,
+                program,
                 cwd=cwd,
                 env=dict(env),
                 bufsize=0,
@@ -128,29 +142,54 @@ def run(
                 stdout=stdout or subprocess.PIPE,
                 stderr=subprocess.STDOUT if on_line else subprocess.PIPE,
                 start_new_session=True,
-                pass_fds=lifeline,
+                pass_fds=files,
                 umask=umask,
             )
+            if guard:
+                guard.write(b"%d\n" % process.pid)
         except OSError as error:
             # The folder may be what is missing; the error names it then.
             raise _not_started(command[0], f"{error.strerror}: {error.filename}") from None
         if memory:
-            _bound(process, resource.RLIMIT_AS, memory)
+            _bound(process.pid, resource.RLIMIT_AS, memory)
         if not guarded:
             # Nobody may be left to end it.
-            _bound(process, resource.RLIMIT_CPU, math.ceil(deadline) * (os.cpu_count() or 1))
-        return _supervise(process, deadline, stdin, on_line, secrets, gently=gently)
+            _bound(process.pid, resource.RLIMIT_CPU, math.ceil(deadline) * (os.cpu_count() or 1))
+        given = held + stdin if isinstance(stdin, bytes) else None
+        return _supervise(process, deadline, given, on_line, secrets, gently=gently)
 
 
-def _bound(process: subprocess.Popen[bytes], what: int, most: int) -> None:
-    """Bound a program that has just begun; what it starts from now on is bounded as well."""
+@contextlib.contextmanager
+def _guard(keep_open: Sequence[int]) -> Iterator[IO[bytes]]:
+    """Start who outlives us; what is yielded takes the id of the group to end."""
+    guard = subprocess.Popen(
+        ["/bin/sh", "-c", _GUARD, "sh", str(math.ceil(GRACE_SECONDS))],
+        env=environment((), {}),
+        bufsize=0,
+        stdin=subprocess.PIPE,  # its other end is held by us alone: it closes when we are killed
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        pass_fds=keep_open,
+    )
+    with guard:
+        try:
+            yield cast("IO[bytes]", guard.stdin)
+        finally:
+            guard.kill()  # before its input closes
+
+
+def _bound(process: int, what: int, most: int) -> None:
+    """Bound a program that has just begun, what it started, and so what they will start."""
     # Set from outside: between fork and exec, with threads about, nothing of ours may run.
-    with contextlib.suppress(AttributeError, OSError):  # only Linux bounds what runs already
-        resource.prlimit(process.pid, what, (most, most))
+    with contextlib.suppress(AttributeError, OSError, ValueError):  # only Linux bounds what runs
+        resource.prlimit(process, what, (most, most))
+        for child in Path(f"/proc/{process}/task/{process}/children").read_text().split():
+            _bound(int(child), what, most)
 
 
 def _must_exist(program: str, env: Mapping[str, str], cwd: Path | None) -> None:
-    """Refuse a program that is not there: a guard in between would only say so in its output."""
+    """Refuse a program that is not there: a shell in between would only say so in its output."""
     if os.sep in program:
         found = os.access((cwd or Path.cwd()) / program, os.X_OK)
     else:
@@ -166,7 +205,7 @@ def _not_started(program: str, problem: str) -> ToolError:
 def _supervise(
     process: subprocess.Popen[bytes],
     deadline: float,
-    stdin: bytes | IO[bytes],
+    stdin: bytes | None,
     on_line: Callable[[str], None] | None,
     secrets: Iterable[str],
     *,
@@ -175,7 +214,7 @@ def _supervise(
     stdout, stderr = _Collected(), _Collected()
     lines = _Lines(on_line, secrets) if on_line else None
     with contextlib.closing(_Supervisor(process, gently)) as supervisor:
-        if process.stdin and isinstance(stdin, bytes):
+        if process.stdin and stdin is not None:
             supervisor.feed(process.stdin, stdin)
         if process.stdout:
             supervisor.drain(process.stdout, lines.take if lines else stdout.take)

@@ -113,8 +113,8 @@ def test_only_public_names_of_dagster_are_imported():
         assert not re.search(r"^\s*(from|import) dagster[._]", path.read_text(), re.MULTILINE)
 
 
-def test_programs_are_started_by_the_two_doors_only():
-    doors = {"guard.py", "process.py"}
+def test_programs_are_started_by_one_door_only():
+    doors = {"process.py"}
     assert {name for name in importers("subprocess") if not name.startswith("demo/")} <= doors
     calls = re.compile(
         r"\bos\.(system|popen|exec[lv]\w*|spawn\w*|fork\w*|posix_spawn\w*)\(|\bpty\."

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import os
 import queue
+import resource
 import signal
 import subprocess
 import sys
@@ -213,8 +215,14 @@ def test_output_of_just_the_limit_is_whole(monkeypatch):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="macOS bounds no other process's memory")
 @pytest.mark.parametrize("script", ["exec {0}", "{0} & wait $!"], ids=["itself", "a child"])
-def test_a_program_gets_no_more_memory_than_it_may_have(script):
-    # On a loaded machine a moment passes before the bound is there.
+def test_a_program_gets_no_more_memory_than_it_may_have(monkeypatch, script):
+    bound = resource.prlimit
+
+    def late(*args: object) -> None:  # as on a loaded machine
+        time.sleep(0.2)
+        bound(*args)
+
+    monkeypatch.setattr(resource, "prlimit", late)
     hungry = f"sh -c 'sleep 1; exec {sys.executable} -c \"bytearray(400_000_000)\"'"
     assert sh(script.format(hungry), memory=2**30).code == 0
     done = sh(script.format(hungry), memory=2**28)
@@ -328,30 +336,23 @@ def test_inert_text_keeps_letters_of_all_scripts_and_tabs():
     assert process.inert(text) == text
 
 
-def test_a_program_ends_when_the_worker_that_started_it_is_killed(tmp_path):
-    script = (
-        "from dataops_dagster import process\n"
-        f"program = ['sh', '-c', 'echo $$ > {tmp_path}/pid; sleep 60 & wait']\n"
-        "process.run(program, env=process.environment((), {}), deadline=60, on_line=print)\n"
-    )
-    worker = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.DEVNULL)
-    pid = tmp_path / "pid"
-    until(lambda: pid.exists() and pid.read_text().strip())
-    worker.kill()
-    worker.wait()
-    until(lambda: not Path(f"/proc/{pid.read_text().strip()}").exists())
-
-
 @pytest.mark.parametrize(
     ("script", "how"),
     [
         ("echo $$ > {pid}; sleep 60 & wait", "deadline=60, guarded=True"),
+        ("echo $$ > {pid}; sleep 60 & wait", "deadline=60, on_line=print"),
+        ("trap '' TERM; echo $$ > {pid}; sleep 60 & wait", "deadline=60, guarded=True"),
         (
             'while [ "$(ulimit -t)" = unlimited ]; do :; done; echo $$ > {pid}; while :; do :; done',
             "deadline=0.5",
         ),
     ],
-    ids=["one that waits, by its guard", "one that computes, at its deadline"],
+    ids=[
+        "one that waits, by its guard",
+        "one whose lines are handed over",
+        "one that takes no notice of SIGTERM",
+        "one that computes, at its deadline",
+    ],
 )
 def test_a_captured_program_ends_when_the_worker_that_started_it_is_killed(tmp_path, script, how):
     program = ["sh", "-c", script.format(pid=tmp_path / "pid")]
@@ -359,12 +360,46 @@ def test_a_captured_program_ends_when_the_worker_that_started_it_is_killed(tmp_p
         "from dataops_dagster import process\n"
         f"process.run({program!r}, env=process.environment((), {{}}), {how})"
     )
-    worker = subprocess.Popen([sys.executable, "-c", code])
+    worker = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL)
     pid = tmp_path / "pid"
     until(lambda: pid.exists() and pid.read_text().strip())
     worker.kill()
     worker.wait()
     assert ends(int(pid.read_text()), within=30)
+
+
+def test_a_guarded_program_is_what_it_would_be_without_a_guard(tmp_path):
+    script = "cat; echo err >&2; echo $$; exit 129"
+    plain = sh(script, stdin=b"in\n")
+    assert (plain.code, plain.stderr) == (129, b"err\n")
+    guarded = sh(script, stdin=b"in\n", guarded=True)
+    assert (guarded.code, guarded.stdout[:3], guarded.stderr) == (129, b"in\n", b"err\n")
+    assert sh("kill -TERM $$", guarded=True).code == -signal.SIGTERM
+    with (tmp_path / "in").open("w+b") as given:
+        given.write(b"from a file")
+        assert sh("cat", stdin=given, guarded=True).stdout == b"from a file"
+    seen = python("import os; print(sorted(os.environ))", guarded=True).stdout.decode()
+    assert set(ast.literal_eval(seen)) - {"PWD", "OLDPWD", "SHLVL", "_"} == set(ENV)
+
+
+def test_a_guard_ends_with_its_program():
+    read, write = os.pipe()
+    try:
+        sh("true", guarded=True, keep_open=[write])
+        os.close(write)
+        assert os.read(read, 1) == b"", "somebody holds the descriptor still"
+    finally:
+        os.close(read)
+
+
+def test_a_descriptor_that_is_kept_open_is_not_the_programs():
+    read, write = os.pipe()
+    try:
+        script = f"test -e /dev/fd/{write} && echo open"
+        assert sh(script, guarded=True, keep_open=[write]).stdout == b""
+    finally:
+        os.close(read)
+        os.close(write)
 
 
 def until(look) -> None:

@@ -103,7 +103,7 @@ def test_no_token_is_seen(request, tmp_path, *, name, situation, capfd, monkeypa
             told = work(site, folder, situation)
     told += "".join(capfd.readouterr())
     assert re.search(SITUATIONS[situation], told), told
-    assert any(b"tb\x00" in a and b"guard.py" in a for a in watch.arguments), "tb was not seen"
+    assert any(b"tb\x00" in a for a in watch.arguments), "tb was not seen"
     assert watch.files
     assert watch.looks > 1
     assert len(tokens) > (3 if "trial" in situation or "recreation" in situation else 2)

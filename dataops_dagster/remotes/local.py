@@ -59,7 +59,8 @@ class LocalService:
             stdout=answer,
             deadline=seconds,
             memory=MEMORY_BYTES,
-            guarded=program == "git-receive-pack",  # its hooks may wait for whatever they like
+            # A push runs the repository's hooks, which may wait for whatever they like.
+            guarded=program == "git-receive-pack" and not options,
         )
         if done.code or done.timed_out:
             answer.close()
