@@ -150,11 +150,11 @@ def run(
         except OSError as error:
             # The folder may be what is missing; the error names it then.
             raise _not_started(command[0], f"{error.strerror}: {error.filename}") from None
-        if memory:
-            _bound(process.pid, resource.RLIMIT_AS, memory)
+        bounds = {resource.RLIMIT_AS: memory} if memory else {}
         if not guarded:
             # Nobody may be left to end it.
-            _bound(process.pid, resource.RLIMIT_CPU, math.ceil(deadline) * (os.cpu_count() or 1))
+            bounds[resource.RLIMIT_CPU] = math.ceil(deadline) * (os.cpu_count() or 1)
+        _bound(process.pid, bounds)
         given = held + stdin if isinstance(stdin, bytes) else None
         return _supervise(process, deadline, given, on_line, secrets, gently=gently)
 
@@ -179,13 +179,14 @@ def _guard(keep_open: Sequence[int]) -> Iterator[IO[bytes]]:
             guard.kill()  # before its input closes
 
 
-def _bound(process: int, what: int, most: int) -> None:
+def _bound(process: int, bounds: Mapping[int, int]) -> None:
     """Bound a program that has just begun, what it started, and so what they will start."""
     # Set from outside: between fork and exec, with threads about, nothing of ours may run.
-    with contextlib.suppress(AttributeError, OSError, ValueError):  # only Linux bounds what runs
-        resource.prlimit(process, what, (most, most))
+    with contextlib.suppress(AttributeError, OSError):  # only Linux bounds what runs already
+        for what, most in bounds.items():
+            resource.prlimit(process, what, (most, most))
         for child in Path(f"/proc/{process}/task/{process}/children").read_text().split():
-            _bound(int(child), what, most)
+            _bound(int(child), bounds)
 
 
 def _must_exist(program: str, env: Mapping[str, str], cwd: Path | None) -> None:

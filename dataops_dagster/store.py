@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -257,7 +257,7 @@ class Store(Objects):
     def _fetch(self, access: Access, wanted: Wanted, ref: str) -> None:
         """Bring a branch's tip, and keep it by `ref`."""
         with self._locked():
-            self._sweep()
+            self._sweep(drafts=False)  # small ones, in many folders: packing takes them along
             try:
                 self._receive(access, wanted, ref)
             except NotInPart:
@@ -271,11 +271,16 @@ class Store(Objects):
             self._tidy(access)
 
     def _receive(self, access: Access, wanted: Wanted, ref: str) -> None:
-        tips = self._tips()
+        with ThreadPoolExecutor(1) as beside:
+            asking = beside.submit(self._before, ref)  # its own server may lack others' tips
+            tips = self._tips()
+            before = asking.result()
         # What is new on a branch that we know is needed whole: it will be pushed on.
         partly = wanted.without_blobs and ref not in tips and not self._whole.exists()
         # Whatever a ref says: what is asked for is not here.
-        haves = [id_ for id_ in self._known(tips, ref) if id_ not in wanted.ids]
+        if tips and not before:  # fetched from it for the first time
+            before = self._before(f"{_OWN_REFS}/")
+        haves = [id_ for id_ in dict.fromkeys([*tips.values(), *before]) if id_ not in wanted.ids]
         asked = dataclasses.replace(wanted, haves=haves, without_blobs=partly)
         self._remote(access).fetch(self.git, asked, partial=self.is_partial, seconds=self.seconds)
         if partly:
@@ -324,17 +329,20 @@ class Store(Objects):
             if many or len(packs) > _PACKS:
                 # Packing a partial cache stops at what is missing, unless that may be asked for.
                 self.git("gc", "--quiet", seconds=self.seconds, access=access, lazy=True)
+                self._sweep()
             elif packs and not indexed:
                 self.git("commit-graph", "write", "--reachable", seconds=self.seconds)
         except ToolError:
             self._sweep()  # the next fetch tries again
 
-    def _sweep(self) -> None:
+    def _sweep(self, *, drafts: bool = True) -> None:
         """Remove what git commands that failed left behind, and writers that were killed."""
         objects = self.folder / "objects"
         packs = objects / "pack"
         for leftover in (*packs.glob("tmp_*"), *packs.glob(".tmp-*")):
             leftover.unlink(missing_ok=True)
+        if not drafts:
+            return
         # Others may write single objects while we fetch; but nobody does for that long.
         oldest = clock.now().timestamp() - _OUTDATED_SECONDS
         for draft in (*objects.glob("obj*"), *objects.glob("??/tmp_obj_*")):
@@ -350,17 +358,11 @@ class Store(Objects):
         listed = self.text("for-each-ref", "--format=%(refname) %(objectname)", _OWN_REFS)
         return dict(line.split(" ") for line in listed.split("\n") if line)
 
-    def _known(self, tips: dict[str, str], ref: str) -> list[str]:
-        """Return ids whose history we have: all tips, and what came before them.
-
-        Before the one of `ref`, if that was fetched before: another server may lack others' tips.
-        """
-        nearest = [tips[ref]] if ref in tips else list(tips.values())
-        if not nearest:
-            return []
-        limit = f"--max-count={_HAVES}"
-        before = self.text("rev-list", "--first-parent", limit, *nearest).split()
-        return list(dict.fromkeys([*tips.values(), *before]))
+    def _before(self, refs: str) -> list[str]:
+        """Return ids whose history we have: what the refs that begin so were, up to the last fetch."""
+        # A pattern is no error when nothing is there.
+        options = ("--first-parent", f"--max-count={_HAVES}", f"--glob={refs}*")
+        return self.text("rev-list", *options).split()
 
     # --- writing to the server ----------------------------------------------------------------
 
@@ -375,12 +377,14 @@ class Store(Objects):
         ref = branch_ref(branch)
         updates: dict[str, tuple[str | None, str]] = {ref: (base, commit)}
         updates |= {f"refs/tags/{name}": (None, id_) for name, id_ in tags.items()}
-        with ThreadPoolExecutor(1) as beside:
+        report = self._remote(access).push(
+            self.git,
+            updates,
+            has=[base] if base else [],
+            seconds=NETWORK_SECONDS,
             # What is refused is kept, too: it is whole, and the next fetch puts the server's head there.
-            beside.submit(self._keep_own, self._ref(access, branch), commit)
-            report = self._remote(access).push(
-                self.git, updates, has=[base] if base else [], seconds=NETWORK_SECONDS
-            )
+            meanwhile=partial(self._keep_own, self._ref(access, branch), commit),
+        )
         if not report.refused:
             return None
         if report.refused.keys() < updates.keys():

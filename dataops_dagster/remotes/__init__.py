@@ -187,11 +187,13 @@ class Remote:
         *,
         has: Sequence[str],
         seconds: float,
+        meanwhile: Callable[[], None] = lambda: None,
     ) -> Report:
         """Move each ref from the one id to the other, all of them or none.
 
         `has` are ids whose history the server is known to have: nothing of that is sent. That it was
-        done is not believed before the server shows it.
+        done is not believed before the server shows it. `meanwhile` is called, perhaps again, while
+        the server works.
         """
         deadline = _Deadline(seconds)
 
@@ -209,10 +211,12 @@ class Remote:
                 if hidden:
                     reason = "is gone, or hidden from pushes (receive.hideRefs)"
                     return Report(dict.fromkeys(updates, f"{hidden[0]} {reason}"), ())
+                beside.submit(meanwhile)
                 with closing(service.call(_RECEIVE, request, deadline.left)) as told:
                     return wire.report(told, tuple(updates))
 
         def plain() -> Report:
+            meanwhile()
             return command.push(git, self.access, updates, seconds=deadline.left)
 
         report = self._asked(ask, plain, deadline)
