@@ -257,7 +257,7 @@ class Store(Objects):
     def _fetch(self, access: Access, wanted: Wanted, ref: str) -> None:
         """Bring a branch's tip, and keep it by `ref`."""
         with self._locked():
-            self._sweep(drafts=False)  # small ones, in many folders: packing takes them along
+            self._sweep(everywhere=False)  # what is small and far apart goes when we pack
             try:
                 self._receive(access, wanted, ref)
             except NotInPart:
@@ -335,17 +335,15 @@ class Store(Objects):
         except ToolError:
             self._sweep()  # the next fetch tries again
 
-    def _sweep(self, *, drafts: bool = True) -> None:
+    def _sweep(self, *, everywhere: bool = True) -> None:
         """Remove what git commands that failed left behind, and writers that were killed."""
         objects = self.folder / "objects"
         packs = objects / "pack"
         for leftover in (*packs.glob("tmp_*"), *packs.glob(".tmp-*")):
             leftover.unlink(missing_ok=True)
-        if not drafts:
-            return
         # Others may write single objects while we fetch; but nobody does for that long.
         oldest = clock.now().timestamp() - _OUTDATED_SECONDS
-        for draft in (*objects.glob("obj*"), *objects.glob("??/tmp_obj_*")):
+        for draft in (*objects.glob("obj*"), *(objects.glob("??/tmp_obj_*") if everywhere else ())):
             with contextlib.suppress(FileNotFoundError):
                 if draft.stat().st_mtime < oldest:
                     draft.unlink()
@@ -362,7 +360,8 @@ class Store(Objects):
         """Return ids whose history we have: what the refs that begin so were, up to the last fetch."""
         # A pattern is no error when nothing is there.
         options = ("--first-parent", f"--max-count={_HAVES}", f"--glob={refs}*")
-        return self.text("rev-list", *options).split()
+        # We hold the lock, and another thread could not heal the cache; `_tips` does.
+        return self._command.command("rev-list", *options, allow=(0, 128)).stdout.decode().split()
 
     # --- writing to the server ----------------------------------------------------------------
 
