@@ -161,6 +161,7 @@ def test_status_without_an_instance_still_shows_what_git_knows(staged: Shop):
     assert "DAGSTER_HOME" in done.out
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("empty_home")
 def test_status_tells_of_the_others_when_a_repository_is_not_there(staged: Shop):
     staged.dev.bare.rename(staged.root / "moved.git")
@@ -450,6 +451,7 @@ def test_what_a_server_says_neither_steers_the_terminal_nor_is_markup(shop: Shop
     assert "[red]no[/]" in done.out.replace("\n", "")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("empty_home")
 def test_a_reason_for_an_override_neither_steers_the_terminal_nor_is_markup(staged: Shop):
     done = dataops("promote", "prod", "--override", HOSTILE)

@@ -68,6 +68,7 @@ def test_a_change_that_fails_in_staging_leaves_production_where_it_was(in_produc
     assert "ended with exit code 1" in why
 
 
+@pytest.mark.slow
 def test_a_mended_change_follows_and_takes_the_broken_ones_commits_along(
     in_production: DagsterShop,
 ):
@@ -178,6 +179,7 @@ def test_an_override_needs_a_reason_and_stands_in_the_release(dagster_shop: Dags
     assert "Override: incident 42" in git(shop.prod.bare, "tag", "-n99")
 
 
+@pytest.mark.slow
 def test_a_promotion_tells_how_long_its_oldest_change_waited(dagster_shop: DagsterShop):
     dagster_shop.materialize("staging")
     shop = dagster_shop.shop
@@ -212,6 +214,7 @@ def test_an_explicit_commit_is_promoted_instead_of_the_newest(dagster_shop: Dags
     assert materialization.tags["dagster/input_data_version/shop/dev"] == first
 
 
+@pytest.mark.slow
 def test_an_asset_whose_target_is_up_to_date_goes_on_to_show_what_landed_last(
     in_production: DagsterShop,
 ):
@@ -225,6 +228,7 @@ def test_an_asset_whose_target_is_up_to_date_goes_on_to_show_what_landed_last(
     assert git(in_production.shop.prod.bare, "for-each-ref") == before
 
 
+@pytest.mark.slow
 def test_what_dagster_does_not_know_of_a_target_is_materialized_though_nothing_is_to_do(
     in_production: DagsterShop,
 ):
@@ -261,6 +265,7 @@ def test_production_is_deployed_once_for_each_promoted_commit(in_production: Dag
     assert len(deployments) == 2
 
 
+@pytest.mark.slow
 def test_a_head_that_came_another_way_is_recorded_but_not_deployed(in_production: DagsterShop):
     shop = in_production.shop
     hotfix = shop.prod.commit({"hotfix.txt": "urgent\n"})
@@ -269,6 +274,7 @@ def test_a_head_that_came_another_way_is_recorded_but_not_deployed(in_production
     assert f"prod: its head {hotfix[:12]} is not a release" in in_production.why()
 
 
+@pytest.mark.slow
 def test_a_head_that_somebody_set_to_its_upstreams_is_recorded_as_having_all_of_it(
     in_production: DagsterShop,
 ):
@@ -304,6 +310,7 @@ def test_a_deployment_that_the_platform_refuses_is_not_tried_again_by_itself(
     assert dagster_shop.data_version("shop", "prod", "deployment") == shop.prod.head
 
 
+@pytest.mark.slow
 def test_a_run_is_of_the_named_commit_although_the_head_moved_on(dagster_shop: DagsterShop):
     shop = dagster_shop.shop
     dagster_shop.launch(dagster_shop.ask()[0])
@@ -346,6 +353,7 @@ def test_a_workspace_that_is_not_there_is_no_silent_default(dagster_shop: Dagste
     assert said == "commits: there is no workspace stagin here\nhint: name staging"
 
 
+@pytest.mark.slow
 def test_a_deployment_is_repeated_only_when_a_person_asks(in_production: DagsterShop):
     def count() -> int:
         key = dg.AssetKey(["shop", "prod", "deployment"])
@@ -359,6 +367,7 @@ def test_a_deployment_is_repeated_only_when_a_person_asks(in_production: Dagster
     assert count() == 2
 
 
+@pytest.mark.slow
 def test_a_workspace_is_run_once_at_a_time_also_when_its_head_moves_on(dagster_shop: DagsterShop):
     shop = dagster_shop.shop
     dagster_shop.launch(dagster_shop.ask()[0])
@@ -369,6 +378,7 @@ def test_a_workspace_is_run_once_at_a_time_also_when_its_head_moves_on(dagster_s
     assert "staging: another like it is under way" in dagster_shop.why()
 
 
+@pytest.mark.slow
 def test_what_a_person_canceled_is_not_asked_for_again(dagster_shop: DagsterShop):
     dagster_shop.launch(dagster_shop.ask()[0])
     (run,) = dagster_shop.ask()
@@ -378,6 +388,7 @@ def test_what_a_person_canceled_is_not_asked_for_again(dagster_shop: DagsterShop
     )
 
 
+@pytest.mark.slow
 def test_an_older_commit_that_a_person_deployed_stays(in_production: DagsterShop):
     shop = in_production.shop
     old = shop.prod.head
@@ -414,6 +425,7 @@ def test_a_deployment_is_believed_from_our_own_op_only(dagster_shop: DagsterShop
     assert deployments.deployed(dagster_shop.instance, "shop", "prod") == shop.prod.head
 
 
+@pytest.mark.slow
 def test_a_green_run_counts_although_another_step_of_its_dagster_run_failed(
     dagster_shop: DagsterShop,
 ):
@@ -428,6 +440,7 @@ def test_a_green_run_counts_although_another_step_of_its_dagster_run_failed(
     assert evidence.outcome.value == "passed"
 
 
+@pytest.mark.slow
 def test_a_deleted_run_does_not_jam_the_next_request(dagster_shop: DagsterShop):
     keys = set()
     for _ in range(2):
@@ -451,6 +464,7 @@ def test_a_dry_run_of_an_older_commit_leaves_the_source_where_it_is(dagster_shop
     )
 
 
+@pytest.mark.slow
 def test_a_server_that_does_not_answer_spoils_only_its_own_workspaces(in_production: DagsterShop):
     shop = in_production.shop
     shop.dev.bare.rename(shop.root / "moved.git")
@@ -496,6 +510,7 @@ def test_every_asset_of_a_workspace_has_its_owners_and_tags(tmp_path):
         assert tags.items() <= graph.get(key).tags.items()
 
 
+@pytest.mark.slow
 def test_what_a_step_produces_is_materialized_when_it_has_succeeded(tmp_path):
     text = SHOP.replace("[sh, run.sh]", "[sh, run.sh], produces: [staging/orders]")
     text = text.replace("[sh, deploy.sh]", "[sh, deploy.sh], produces: [served]")
@@ -587,6 +602,7 @@ def test_a_scheduled_promotion_asks_the_gate_when_its_time_comes(tmp_path):
             assert schedule.evaluate_tick(context).skip_message == "prod: has all of staging"
 
 
+@pytest.mark.slow
 def test_a_scheduled_run_happens_although_the_head_was_run_before(tmp_path):
     shop = make_shop(
         tmp_path, SHOP.replace("deadline: 1m}\n  prod", 'deadline: 1m, when: "0 3 * * *"}\n  prod')

@@ -233,6 +233,7 @@ def decision(kind: DecisionKind, by: str, reason: str, **more: str) -> Decision:
     return Decision(kind=kind, target="prod", by=by, reason=reason, time=NOW, **told)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", [b for b in PARTS if is_followed_by_a_tree(b)], ids=str)
 def test_a_gate_that_is_shown_says_what_is_shown(story: Shop, block):
     shown = answer_after(block).splitlines()
@@ -285,7 +286,13 @@ def run(line: str) -> Result:
     return done
 
 
-@pytest.mark.parametrize("page", sorted({block.page for block in RUN}))
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=() if page == "README.md" else pytest.mark.slow)
+        for page in sorted({block.page for block in RUN})
+    ],
+)
 def test_commands_that_are_shown_end_well(promoted_shop: Shop, tmp_path, monkeypatch, page):
     promoted_shop.dev.commit({"pipeline.yml": "source: users\ntarget: lake\n"}, "Load into a lake")
     promoted_shop.promote("staging")

@@ -319,6 +319,7 @@ def test_a_submodule_that_would_run_a_program_is_refused_when_it_is_fetched(upst
         store.fetch(access(upstream), "main", commit)
 
 
+@pytest.mark.slow
 def test_a_submodule_stays_one_through_a_promotion(promoted_shop: Shop):
     shop = promoted_shop
     git(shop.dev.clone, "fetch", "--quiet", "origin")
@@ -360,6 +361,7 @@ def _commit_raw(upstream: Workspace, files: dict[str, str]) -> str:
     return plant(upstream, entries)
 
 
+@pytest.mark.slow
 def test_filters_run_on_no_export_and_no_merge(promoted_shop: Shop, owned: Path, store: Store):
     shop = promoted_shop
     evil = program(shop.root / "evil", f"touch {owned}\nexec cat")
@@ -673,6 +675,7 @@ def _open(root: str, url: str, commit: str, start, answers) -> None:
         answers.put(repr(error))
 
 
+@pytest.mark.slow
 def test_processes_that_open_one_cache_at_once_share_it(upstream, tmp_path):
     context = multiprocessing.get_context("spawn")
     start, answers = context.Event(), context.Queue()
@@ -806,6 +809,7 @@ def test_a_password_that_is_not_set_is_a_mistake_in_the_configuration(web: Web, 
     assert not web.server.requests
 
 
+@pytest.mark.slow
 def test_a_password_may_hold_anything(web: Web, monkeypatch):
     password = 'quote\'s "and" per%cent%0a\ttab $HOME `id` back\\n é'
     monkeypatch.setenv("SHOP_PASSWORD", password)
@@ -824,6 +828,7 @@ def test_a_server_that_redirects_gets_no_credential_for_the_other_host_and_is_re
     assert web.server.requests
 
 
+@pytest.mark.slow
 def test_a_server_that_redirects_only_after_the_login_is_refused_too(web: Web, smart_http):
     thief = smart_http(web.shop.root, login=("robot", PASSWORD))
     web.answer()

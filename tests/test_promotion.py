@@ -163,6 +163,7 @@ def test_a_target_that_was_set_back_meanwhile_is_a_lost_race_too(promoted_shop: 
     assert shop.staging.head == first
 
 
+@pytest.mark.slow
 def test_a_lock_that_a_dead_server_left_on_the_branch_is_named_and_no_race(shop: Shop):
     head, lock = shop.staging.head, shop.staging.bare / "refs" / "heads" / "main.lock"
     lock.touch()
