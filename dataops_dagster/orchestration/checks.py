@@ -1,4 +1,4 @@
-"""The checks: `run` of each workspace that can be run, whose evaluation is the evidence, and `gate`."""
+"""The check `run` of each workspace that can be run: its evaluation is the evidence."""
 
 # No `from __future__ import annotations` here: Dagster reads annotations as objects.
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import dagster as dg
 from pydantic import Field
 
-from dataops_dagster import clock, execution, promotion
+from dataops_dagster import clock, execution
 from dataops_dagster.gate.evidence import what_ran
 from dataops_dagster.model import Book, Outcome
 from dataops_dagster.orchestration import metadata, naming, records
@@ -28,47 +28,6 @@ class RunConfig(dg.Config):
 
     commits: dict[str, str] = Field(default_factory=dict)
     retests: dict[str, str] = Field(default_factory=dict)
-
-
-def gate_checks(project: Project, book_of: BookOf = InstanceBook) -> list[dg.AssetChecksDefinition]:
-    """Return one check a target, which says where its gate stands and decides nothing."""
-    gated = {w.name: w for w in project.targets if w.gate}
-    if not gated:
-        return []
-    specs = [
-        dg.AssetCheckSpec(
-            naming.GATE_CHECK,
-            asset=naming.asset_key(project.name, name),
-            description=f"What a promotion into {name} waits for. Shown; the gate itself is asked"
-            " again before anything lands.",
-        )
-        for name in gated
-    ]
-
-    @dg.multi_asset_check(
-        name=naming.gate_op(project.name),
-        specs=specs,
-        can_subset=True,
-        description="Say where gates stand, and decide nothing.",
-    )
-    def gate(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
-        book = book_of(context.instance)
-        for key in sorted(context.selected_asset_check_keys):
-            target = gated[key.asset_key.path[-1]]
-            with answered_errors():
-                found = promotion.consider(
-                    project, target, store=store_of(project), book=book, now=clock.now()
-                )
-            yield dg.AssetCheckResult(
-                asset_key=key.asset_key,
-                check_name=key.name,
-                passed=metadata.is_open(found),
-                description=metadata.standing(found),
-                severity=dg.AssetCheckSeverity.WARN,
-                metadata=metadata.of_gate(found),
-            )
-
-    return [gate]
 
 
 def run_checks(project: Project, book_of: BookOf = InstanceBook) -> list[dg.AssetChecksDefinition]:

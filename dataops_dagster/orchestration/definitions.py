@@ -19,10 +19,11 @@ from dataops_dagster.orchestration.assets import (
     target_asset,
 )
 from dataops_dagster.orchestration.book import BookOf, InstanceBook
-from dataops_dagster.orchestration.checks import gate_checks, run_checks
+from dataops_dagster.orchestration.checks import run_checks
 from dataops_dagster.orchestration.decisions import decide_job, rollback_job
 from dataops_dagster.orchestration.lints import lint_checks
 from dataops_dagster.orchestration.ops import IO_MANAGER_KEY
+from dataops_dagster.orchestration.outlook import outlook_checks
 from dataops_dagster.orchestration.products import produced_specs, stream_specs
 from dataops_dagster.orchestration.requests import PROMOTION
 from dataops_dagster.orchestration.schedules import schedules
@@ -99,7 +100,7 @@ def definitions_of(
     reapers = [branches_sensor(project)] if is_at_tinybird else []
     return dg.Definitions(
         assets=dg.map_asset_specs(_shower(project, spec_of), assets),
-        asset_checks=[*checks, *gate_checks(project, book_of), *lint_checks(project)],
+        asset_checks=[*checks, *outlook_checks(project, book_of), *lint_checks(project)],
         jobs=[*jobs, *trials],
         sensors=[heads_sensor(project), gates_sensor(project, jobs, book_of), *reapers],
         schedules=schedules(project, book_of),

@@ -181,6 +181,37 @@ def is_open(considered: Considered) -> bool:
     return isinstance(considered, Ready | NothingToDo)
 
 
+def of_merge(considered: Considered) -> dict[str, Any]:
+    """Return what would be merged, or what stands in the way of it."""
+    match considered:
+        case Ready(plan) | Held(plan=Plan() as plan):
+            return of_plan(plan)
+        case Conflicted():
+            return of_conflicts(considered)
+        case _:
+            return {}
+
+
+def of_conflicts(conflicted: Conflicted) -> dict[str, Any]:
+    """Return the paths that a person must decide about."""
+    return {"dataops/conflicts": table(("path",), ((path,) for path in conflicted.paths))}
+
+
+def merging(considered: Considered) -> str:
+    """Return on one line what would be merged: shown without a click."""
+    match considered:
+        case Ready(plan) | Held(plan=Plan() as plan):
+            counts = f"{plan.commit_count} commit(s), {len(plan.changes)} file(s) change"
+            return f"{counts}, {len(plan.overwrites)} overwritten; {plan.equality.value}"
+        case _:
+            return standing(considered)
+
+
+def is_mergeable(considered: Considered) -> bool:
+    """Say whether there is nothing that cannot be merged."""
+    return not isinstance(considered, Rejected | Conflicted)
+
+
 def of_release(release: Release) -> dict[str, Any]:
     """Return what a release says beyond its plan."""
     override = {"dataops/override": release.override} if release.override else {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
-RUN_CHECK, GATE_CHECK, LINT_CHECK = "run", "gate", "lint"
+RUN_CHECK, GATE_CHECK, MERGE_CHECK, LINT_CHECK = "run", "gate", "merge", "lint"
 DATA_VERSION_TAG = "dagster/data_version"  # Dagster keeps its own constant for it private
 INPUT_DATA_VERSION_TAG = "dagster/input_data_version"
 REFUSED_TAG = "dataops.refused"
@@ -96,6 +96,11 @@ def rollback_op(project: str) -> str:
 def gate_op(project: str) -> str:
     """Return the name of the op that shows where gates stand."""
     return f"gate__{project}"
+
+
+def merge_op(project: str) -> str:
+    """Return the name of the op that shows what would be merged."""
+    return f"merge__{project}"
 
 
 def lint_op(project: str) -> str:

@@ -90,10 +90,10 @@ def refuse(answer: Held | Rejected | Conflicted | Raced) -> dg.Failure:
             )
         case Rejected(_, reason, hint):
             return dg.Failure(f"{reason}\nhint: {hint}", allow_retries=False)
-        case Conflicted(_, _, paths):
+        case Conflicted():
             return dg.Failure(
                 f"{answer.reason}\nhint: {answer.hint}",
-                metadata={"dataops/conflicts": metadata.table(("path",), ((p,) for p in paths))},
+                metadata=metadata.of_conflicts(answer),
                 allow_retries=False,
             )
         case Raced(_, _):

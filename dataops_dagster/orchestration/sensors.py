@@ -11,8 +11,8 @@ import dagster as dg
 from dataops_dagster import clock, rollback
 from dataops_dagster.errors import DataOpsError
 from dataops_dagster.heads import Head, Heads, look_up_all
-from dataops_dagster.model import Considered
-from dataops_dagster.orchestration import metadata, naming, provenance, records
+from dataops_dagster.model import Considered, Held
+from dataops_dagster.orchestration import metadata, naming, outlook, provenance, records
 from dataops_dagster.orchestration.asking import Asking
 from dataops_dagster.orchestration.book import BookOf, InstanceBook
 from dataops_dagster.orchestration.memory import Memory
@@ -168,19 +168,17 @@ def _gates(
 ) -> Iterator[dg.AssetObservation | dg.AssetCheckEvaluation]:
     """Yield what shows where each gate stands, where that has changed; nothing reads it back."""
     for name, found in considered.items():
-        key, told = naming.asset_key(project.name, name), metadata.of_gate(found)
-        shown = {k: dg.MetadataValue.md(v) if isinstance(v, str) else v for k, v in told.items()}
+        key, said = naming.asset_key(project.name, name), outlook.gate_said(found)
+        told = said["metadata"].items()
+        shown = {k: dg.MetadataValue.md(v) if isinstance(v, str) else v for k, v in told}
         if not project.workspaces[name].gate or shown == records.shown_gate(instance, key):
             continue
         yield dg.AssetObservation(key, description="Where its gate stands.", metadata=shown)
-        yield dg.AssetCheckEvaluation(
-            asset_key=key,
-            check_name=naming.GATE_CHECK,
-            passed=metadata.is_open(found),
-            description=metadata.standing(found),
-            severity=dg.AssetCheckSeverity.WARN,
-            metadata=shown,
-        )
+        said["metadata"] = shown
+        yield dg.AssetCheckEvaluation(asset_key=key, check_name=naming.GATE_CHECK, **said)
+        if not isinstance(found, Held) or found.plan:  # else nobody has merged anything yet
+            merged = outlook.merge_said(found)
+            yield dg.AssetCheckEvaluation(asset_key=key, check_name=naming.MERGE_CHECK, **merged)
 
 
 def _interval(project: Project) -> int:
