@@ -30,7 +30,7 @@ BROKEN = (500, 502, 504, *NOT_YET)
 REDIRECTS = range(300, 400)
 
 _PAUSE_SECONDS = 0.5
-_CONNECT_SECONDS = 10.0
+CONNECT_SECONDS = 10.0
 _CONNECTIONS = 16
 _PIECE_BYTES = 65_536
 
@@ -63,7 +63,7 @@ def persist(
         except (urllib3.exceptions.HTTPError, OSError) as found:
             if isinstance(found, OSError) and found.errno in REFUSALS:
                 raise  # it was no connection's
-            is_late = watch.cut or isinstance(found, urllib3.exceptions.TimeoutError)
+            is_late = watch.cut or isinstance(found, TimeoutError | urllib3.exceptions.TimeoutError)
             error = failure(late if is_late else _cause(found))
         except ToolError as found:
             error = found
@@ -87,7 +87,7 @@ def send(
 
     Raises urllib3's `HTTPError`, or `OSError`.
     """
-    return _connections(os.getpid(), _proxy(url)).request(
+    return _connections(os.getpid(), proxy_of(url)).request(
         method,
         url,
         body=body,
@@ -95,7 +95,7 @@ def send(
         redirect=False,
         retries=False,
         preload_content=False,
-        timeout=urllib3.Timeout(connect=min(_CONNECT_SECONDS, seconds), read=seconds),
+        timeout=urllib3.Timeout(connect=min(CONNECT_SECONDS, seconds), read=seconds),
     )
 
 
@@ -142,6 +142,11 @@ class _Watch:
 _this_thread = threading.local()
 
 
+def watch(connection: socket.socket | None) -> None:
+    """Let the deadline of `persist` cut what the exchange in it waits for."""
+    _this_thread.watch.connection = connection
+
+
 class _Watched:
     """Lets the thread's watch know which connection is in use."""
 
@@ -149,7 +154,7 @@ class _Watched:
 
     def send(self, data: Any) -> None:
         super().send(data)  # type: ignore[misc]  # of the connection that this is mixed into
-        _this_thread.watch.connection = self.sock
+        watch(self.sock)
 
 
 class _Connection(_Watched, urllib3.connection.HTTPConnection):
@@ -181,7 +186,8 @@ def _connections(_pid: int, proxy: str) -> urllib3.PoolManager:
     return manager
 
 
-def _proxy(url: str) -> str:
+def proxy_of(url: str) -> str:
+    """Return the proxy that this machine's environment names for a URL, if it does."""
     parts = urlsplit(url)
     proxies = getproxies_environment()
     if proxy_bypass(parts.netloc):

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
-from collections.abc import Iterable, Mapping
+import os
+import ssl
+import threading
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
+import httpx
+
 from dataops_dagster import process
-from dataops_dagster.connections import BROKEN, NOT_YET, REDIRECTS, body_of, persist, send
+from dataops_dagster.connections import (
+    BROKEN,
+    CONNECT_SECONDS,
+    NOT_YET,
+    REDIRECTS,
+    persist,
+    proxy_of,
+    watch,
+)
 from dataops_dagster.errors import ToolError
 from dataops_dagster.spellings import all_spellings
 from dataops_dagster.text import one_line
@@ -70,19 +85,21 @@ class Exchange:
 
     def _once(self, body: bytes | None, left: float) -> bytes:
         headers = {"User-Agent": "dataops", "Content-Type": "application/json", **self.headers}
-        response = send(self.method, self.url, body=body, headers=headers, seconds=left)
+        # A body that is small because it is packed may be large: we take none.
+        headers["Accept-Encoding"] = "identity"
         try:
-            answer = self._read(response)
-            self._check(response.status, answer)
-        except BaseException:
-            response.close()  # what is left unread would be taken for the next answer
-            raise
-        response.release_conn()
-        return answer
+            with _line(self.url).send(self.method, self.url, body, headers, left) as response:
+                answer = self._read(response)
+                self._check(response.status_code, answer)
+                return answer
+        except httpx.TimeoutException as error:
+            raise TimeoutError(str(error)) from None
+        except httpx.HTTPError as error:
+            raise ConnectionError(str(error) or type(error).__name__) from None
 
-    def _read(self, response: Any) -> bytes:
+    def _read(self, response: httpx.Response) -> bytes:
         answer = bytearray()
-        for chunk in body_of(response):
+        for chunk in response.iter_raw():
             answer += chunk
             if len(answer) > ANSWER_LIMIT_BYTES:
                 raise self.error(None, f"it answers more than {ANSWER_LIMIT_BYTES} bytes")
@@ -109,3 +126,56 @@ def _said(answer: bytes, key: str) -> str:
     except (ValueError, RecursionError, LookupError, TypeError):
         return ""
     return one_line(message)[:_SAID_CHARACTERS] if isinstance(message, str) else ""
+
+
+class _Line:
+    """One thread's connection to a server; it stays open, and the deadline can cut it."""
+
+    def __init__(self, proxy: str) -> None:
+        self._socket: Any = None
+        # No client, which would keep cookies and log every URL.
+        self._transport = httpx.HTTPTransport(
+            proxy=proxy or None,
+            trust_env=False,
+            verify=_certificates(),
+            limits=httpx.Limits(max_connections=1),
+        )
+
+    @contextlib.contextmanager
+    def send(
+        self, method: str, url: str, body: bytes | None, headers: Mapping[str, str], seconds: float
+    ) -> Iterator[httpx.Response]:
+        """Send a request, within `persist`; gives the answer with its body yet to be read."""
+        watch(self._socket)
+        timeout = httpx.Timeout(seconds, connect=min(CONNECT_SECONDS, seconds)).as_dict()
+        more = {"timeout": timeout, "trace": self._see}
+        request = httpx.Request(method, url, content=body, headers=headers, extensions=more)
+        response = self._transport.handle_request(request)
+        try:
+            yield response
+        finally:
+            response.close()
+
+    def _see(self, event: str, told: Mapping[str, Any]) -> None:
+        if event.endswith(("connect_tcp.complete", "start_tls.complete")):
+            self._socket = told["return_value"].get_extra_info("socket")
+            watch(self._socket)
+
+
+_of_thread = threading.local()
+
+
+def _line(url: str) -> _Line:
+    """Return this thread's connection to a server; a process that forks must not share it."""
+    lines: dict[object, _Line] = _of_thread.__dict__.setdefault("lines", {})
+    to = httpx.URL(url).copy_with(path="/", query=None)
+    key = os.getpid(), to, proxy_of(url)
+    if key not in lines:
+        lines[key] = _Line(proxy_of(url))
+    return lines[key]
+
+
+@functools.cache
+def _certificates() -> ssl.SSLContext:
+    """Return whom this machine trusts, not whom a library does."""
+    return ssl.create_default_context()
