@@ -44,7 +44,8 @@ kill -s KILL -- "-$group"
 """Ends the group that its first line names when we are gone: who is killed cannot clean up."""
 
 _HELD = 'read -r _ && exec "$@"'
-"""Becomes the program when we say so: one that nobody guards yet must not begin."""
+"""Becomes the program when we say so: one that nobody guards yet must not begin. A shell adds PWD to
+its environment, and passes on the variables that a shell can name."""
 
 REDACTED = "*****"
 SHORTEST_SECRET = 4
@@ -113,11 +114,11 @@ def run(
     the program as it is: its size does not matter then. With `on_line`, standard output and error
     become one stream whose inert, redacted lines are handed over as they come, and the program is
     `guarded`; without both are captured apart. A guarded program also ends when we are killed; until
-    then the descriptors `keep_open` stay open, though not to itself. Another one must
-    wait for nobody: it is ended when it has computed for as long as its deadline. `gently` is the signal that
-    asks the group to end before SIGKILL does. `umask` says what its files are withheld from, -1 that
-    ours holds. Where the system can (Linux), each of its processes may have `memory` bytes. Raises
-    `ToolError` when the program cannot be started.
+    then the descriptors `keep_open` stay open, though not to itself. Another one must wait for nobody:
+    it is ended when it has computed for as long as its deadline. `gently` is the signal that asks the
+    group to end before SIGKILL does. `umask` says what its files are withheld from, -1 that ours holds.
+    Where the system can (Linux), each of its processes may have `memory` bytes. Raises `ToolError` when
+    the program cannot be started.
     """
     program, held, files = list(command), b"", tuple[int, ...]()
     if not isinstance(stdin, bytes):
