@@ -86,7 +86,9 @@ class Api:
         form: Mapping[str, str] | None,
     ) -> tuple[Exchange, bytes]:
         url = f"{self.url}{path}" + (f"?{urlencode(query)}" if query else "")
-        headers = {"Authorization": f"Bearer {self.token}", "Accept": "application/json"}
+        headers = {"Accept": "application/json"}
+        if self.token:
+            headers["Authorization"] = f"Bearer {self.token}"
         if form is not None:
             headers["Content-Type"] = "application/x-www-form-urlencoded"
         check = f"check {self.where}"

@@ -38,10 +38,15 @@ read -r group || exit
 read -r _  # until all that could write is gone
 kill -s TERM -- "-$group"
 left=$1
-while [ "$left" -gt 0 ] && kill -s 0 -- "-$group"; do sleep 1; left=$((left - 1)); done
+while [ "$left" -gt 0 ] && kill -s 0 "$group"; do
+  case $(cat "/proc/$group/stat") in *') Z '*) break ;; esac  # ended, and nobody took notice yet
+  sleep 0.1
+  left=$((left - 1))
+done
 kill -s KILL -- "-$group"
 """
-"""Ends the group that its first line names when we are gone: who is killed cannot clean up."""
+"""Ends the group that its first line names when we are gone: who is killed cannot clean up. The
+others of a group have as long as the program takes to end."""
 
 _HELD = 'read -r _ && exec "$@"'
 """Becomes the program when we say so: one that nobody guards yet must not begin. A shell adds PWD to
@@ -164,7 +169,7 @@ def run(
 def _guard(keep_open: Sequence[int]) -> Iterator[IO[bytes]]:
     """Start who outlives us; what is yielded takes the id of the group to end."""
     guard = subprocess.Popen(
-        ["/bin/sh", "-c", _GUARD, "sh", str(math.ceil(GRACE_SECONDS))],
+        ["/bin/sh", "-c", _GUARD, "sh", str(math.ceil(10 * GRACE_SECONDS))],
         env=environment((), {}),
         bufsize=0,
         stdin=subprocess.PIPE,  # its other end is held by us alone: it closes when we are killed

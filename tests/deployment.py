@@ -22,7 +22,12 @@ LAUNCH = """
 mutation ($selector: JobOrPipelineSelector!, $config: RunConfigData, $tags: [ExecutionTag!]) {
   launchRun(executionParams: {
     selector: $selector, runConfigData: $config, executionMetadata: {tags: $tags}
-  }) { __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } }
+  }) {
+    __typename
+    ... on LaunchRunSuccess { run { runId } }
+    ... on PythonError { message }
+    ... on InvalidSubsetError { message }
+  }
 }
 """
 STATUS = "query ($id: ID!) { runOrError(runId: $id) { ... on Run { status startTime endTime } } }"
@@ -159,7 +164,13 @@ class Deployment:
         }
         tags = [{"key": key, "value": value} for key, value in more.get("tags", {}).items()]
         wait_for("the webserver", self.loaded)
-        answer = self.ask(LAUNCH, selector=selector, config=more.get("config", {}), tags=tags)
+
+        def launched() -> Any:
+            """Launch; None while the webserver has not yet found a machine that is there again."""
+            answer = self.ask(LAUNCH, selector=selector, config=more.get("config", {}), tags=tags)
+            return None if "Could not reach user code" in answer.get("message", "") else answer
+
+        answer = wait_for(f"the code location {location}", launched)
         assert answer["__typename"] == "LaunchRunSuccess", answer
         return str(answer["run"]["runId"])
 

@@ -68,8 +68,11 @@ def _target(bare: Path) -> Target:
 
 def broken_at_once(before: Facts, world: World) -> Iterator[str]:
     """Yield what is wrong right after a strike, where nothing is under way any more."""
-    if processes_of(world.root):
-        return
+    end = time.monotonic() + 1
+    while processes_of(world.root):  # such as who ends what the killed one started
+        if time.monotonic() > end:
+            return
+        time.sleep(0.02)
     for name, now in look(world).targets.items():
         past = before.targets[name]
         tagged = set(now.releases.values()) - set(past.releases.values())
