@@ -35,6 +35,16 @@ settings.load_profile("ci" if os.environ.get("CI") else "here")
 # What a script starts by `&` ignores Ctrl-C, with Dagster SIGTERM too; and so would all that we start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Stop where what shares a machine would be spread over the workers: xdist marks it by its id."""
+    grouped = [item for item in session.items if item.get_closest_marker("xdist_group")]
+    if getattr(session.config.option, "loadgroup", False) and any(
+        "@" not in item.nodeid for item in grouped
+    ):
+        raise pytest.UsageError("pytest-xdist does not keep groups together in this pytest")
+
+
 NOW = datetime(2026, 11, 22, 6, 0, tzinfo=timezone.utc)
 
 SHOP = """\
