@@ -168,10 +168,10 @@ _of_thread = threading.local()
 def _line(url: str) -> _Line:
     """Return this thread's connection to a server; a process that forks must not share it."""
     lines: dict[object, _Line] = _of_thread.__dict__.setdefault("lines", {})
-    to = httpx.URL(url).copy_with(path="/", query=None)
-    key = os.getpid(), to, proxy_of(url)
+    to, proxy = httpx.URL(url).copy_with(path="/", query=None), proxy_of(url)
+    key = os.getpid(), to, proxy
     if key not in lines:
-        lines[key] = _Line(proxy_of(url))
+        lines[key] = _Line(proxy)
     return lines[key]
 
 

@@ -10,6 +10,7 @@ import dagster as dg
 
 from dataops_dagster import build_dataops_definitions
 from dataops_dagster.heads import look_up_all
+from dataops_dagster.orchestration import naming
 from dataops_dagster.orchestration.requests import Observer
 from tests.conftest import Shop
 
@@ -112,6 +113,18 @@ class DagsterShop:
                 run_config={"ops": {"run__shop": {"config": config}}},
             )
         )
+
+    def execute(self, key: dg.AssetCheckKey) -> dg.ExecuteInProcessResult:
+        """Press Execute on a check."""
+        job = naming.ALL_ASSETS_JOB
+        return self.launch(dg.RunRequest(job_name=job, asset_selection=[], asset_check_keys=[key]))
+
+    def look(self, workspace: str, check: str) -> dg.AssetCheckEvaluation:
+        """Return what a workspace's check says now."""
+        done = self.execute(dg.AssetCheckKey(dg.AssetKey(["shop", workspace]), check))
+        assert done.success
+        (found,) = done.get_asset_check_evaluations()
+        return found
 
     def deploy(self, **config) -> dg.ExecuteInProcessResult:
         """Launch the deploy job for production by hand."""

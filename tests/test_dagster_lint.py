@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import dagster as dg
 import pytest
 
-from dataops_dagster.orchestration import naming
 from tests.conftest import SHOP, make_shop
 from tests.dagster_shop import DagsterShop
 from tests.meltano_examples import SEED, edited
@@ -25,26 +24,16 @@ def shop(tmp_path) -> Iterator[DagsterShop]:
         yield DagsterShop(make_shop(tmp_path, PROJECT), instance)
 
 
-def look(shop: DagsterShop, workspace: str) -> dg.AssetCheckEvaluation:
-    """Press Execute on a workspace's check."""
-    check = dg.AssetCheckKey(dg.AssetKey(["shop", workspace]), "lint")
-    job = naming.ALL_ASSETS_JOB
-    done = shop.launch(dg.RunRequest(job_name=job, asset_selection=[], asset_check_keys=[check]))
-    assert done.success
-    (found,) = done.get_asset_check_evaluations()
-    return found
-
-
 def test_a_head_in_which_nothing_is_wrong_passes(shop: DagsterShop):
     shop.shop.prod.commit({"meltano.yml": WELL_FORMED})
-    assert look(shop, "prod").passed
+    assert shop.look("prod", "lint").passed
 
 
 def test_what_would_break_fails_and_is_listed(shop: DagsterShop):
     shop.shop.prod.commit(
         {"meltano.yml": edited(("[tap-x target-y]", "[tap-x target-z]"), text=WELL_FORMED)}
     )
-    found = look(shop, "prod")
+    found = shop.look("prod", "lint")
     assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.ERROR)
     assert found.metadata["dataops/commit"].value == shop.shop.prod.head
     assert "job-plugin | meltano.yml:27" in found.metadata["dataops/findings"].md_str
@@ -54,7 +43,7 @@ def test_what_is_only_suspicious_warns(shop: DagsterShop, monkeypatch):
     monkeypatch.delenv("TAP_X_PASSWORD", raising=False)
     text = SEED.replace("tap-auth0\n    config", "tap-auth0\n    namespace: tap_auth0\n    config")
     shop.shop.staging.commit({"meltano.yml": text})
-    found = look(shop, "staging")
+    found = shop.look("staging", "lint")
     assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.WARN)
     told = found.metadata["dataops/findings"].md_str
     assert "inherited-setting" in told

@@ -51,10 +51,7 @@ def do_all(shop: DagsterShop, side: str) -> Iterator[object]:
     shop.materialize(side if side != "dev" else "staging")
     checks = shop.defs.resolve_asset_graph().asset_check_keys
     for key in sorted(key for key in checks if key.name != naming.RUN_CHECK):
-        request = dg.RunRequest(
-            job_name=naming.ALL_ASSETS_JOB, asset_selection=[], asset_check_keys=[key]
-        )
-        shop.launch(request)
+        shop.execute(key)
     for run in shop.instance.get_runs():
         yield run.tags
         yield [

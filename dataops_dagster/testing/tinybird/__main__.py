@@ -17,9 +17,8 @@ def main() -> None:
     known = [dialect.value for dialect in Dialect]
     if named not in known:
         sys.exit(f"{named} is no dialect: use {' or '.join(known)}")
-    signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # also where a script's `&` shut it off
+    # Also where a script's `&` shut it off.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with StandIn() as stand_in, suppress(KeyboardInterrupt):
         workspace = stand_in.create_workspace("staging_acme", Dialect(named))
         told = {
