@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -143,7 +144,8 @@ class Deployment:
         try:
             with urllib.request.urlopen(request, timeout=60) as response:
                 told = json.load(response)
-        except OSError:
+        except OSError as e:
+            print("The webserver:", e, e.read() if isinstance(e, urllib.error.HTTPError) else "")
             return None
         assert "errors" not in told, told
         return next(iter(told["data"].values()))
@@ -168,7 +170,8 @@ class Deployment:
         def launched() -> Any:
             """Launch; None while the webserver has not yet found a machine that is there again."""
             answer = self.ask(LAUNCH, selector=selector, config=more.get("config", {}), tags=tags)
-            return None if "Could not reach user code" in answer.get("message", "") else answer
+            lost = answer is None or "Could not reach user code" in answer.get("message", "")
+            return None if lost else answer
 
         answer = wait_for(f"the code location {location}", launched)
         assert answer["__typename"] == "LaunchRunSuccess", answer

@@ -110,8 +110,10 @@ def at_once(deployment):
 
     def launched(*launches):
         deployment.machines["daemon"].lose()
-        runs = [launch() for launch in launches]
-        deployment.start("daemon")
+        try:
+            runs = [launch() for launch in launches]
+        finally:
+            deployment.start("daemon")  # the tests that follow need it, too
         return deployment.end_of(*runs)
 
     return launched
