@@ -161,6 +161,12 @@ class TooMuch(ToolError):  # noqa: N818  # its name is what happened
         )
 
     @classmethod
+    def exported(cls, commit: str) -> TooMuch:
+        """Return the error of an export that would fill the disk."""
+        problem, hint = "its files hold more than `cache_limit`", f"{WITHOUT_MEASURE}; or raise it"
+        return cls(f"exporting {commit[:12]}", None, problem, hint=hint)
+
+    @classmethod
     def held_by(cls, access: Access) -> TooMuch:
         """Return the error of a fetch that would fill the cache."""
         return cls(

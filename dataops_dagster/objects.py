@@ -14,7 +14,7 @@ from typing import Any
 from gitdb import IStream, LooseObjectDB  # type: ignore[import-untyped]
 
 from dataops_dagster import process, scratch
-from dataops_dagster.git import Access, object_id
+from dataops_dagster.git import Access, TooMuch, object_id
 from dataops_dagster.model import Change, Commit
 from dataops_dagster.text import inert
 
@@ -61,6 +61,8 @@ class Objects(ABC):
     """What a bare repository holds."""
 
     folder: Path
+    limit: int
+    """How many bytes of it this machine may keep."""
 
     @abstractmethod
     def git(self, *arguments: str, **options: Any) -> process.Completed:
@@ -338,8 +340,12 @@ class Objects(ABC):
     def export(self, commit: str, folder: Path) -> None:
         """Write the commit's files into an empty folder, without anything of git's own.
 
-        The cache has to be `complete` for it.
+        The cache has to be `complete` for it. Raises `TooMuch` for more than `limit` bytes.
         """
+        sizes = self.text("ls-tree", "-r", "--format=%(objectsize)", commit).split()
+        # A small repository can stand for files without end: one content under many names.
+        if sum(int(size) for size in sizes if size.isdigit()) > self.limit:
+            raise TooMuch.exported(commit)
         with scratch.folder("export") as aside:
             env = {"GIT_INDEX_FILE": f"{aside}/index", "GIT_WORK_TREE": str(folder)}
             self.git("read-tree", commit, env=env)

@@ -68,6 +68,18 @@ def test_files_that_are_too_much_together_are_refused(shop: Shop, monkeypatch, p
     assert isinstance(limited(shop, 20 * MB).promote("staging"), Promoted)
 
 
+def test_a_small_repository_that_stands_for_much_is_not_exported(shop: Shop, tmp_path: Path):
+    machine = limited(shop, 2 * MB)
+    shop.dev.commit({f"{number}.bin": bytes(MB) for number in range(3)}, "Say little often")
+    assert isinstance(machine.promote("staging"), Promoted)
+    (tmp_path / "files").mkdir()
+    with pytest.raises(ToolError, match=r"cache_limit"):
+        machine.store.export(shop.staging.head, tmp_path / "files")
+    assert not list((tmp_path / "files").iterdir())
+    limited(shop, 20 * MB).store.export(shop.staging.head, tmp_path / "files")
+    assert (tmp_path / "files" / "2.bin").stat().st_size == MB
+
+
 def test_the_projects_limit_is_its_caches(tmp_path: Path):
     (tmp_path / "dataops.yaml").write_text(f"cache_limit: 1.5 GB\n{SHOP}")
     assert config.load(tmp_path / "dataops.yaml").cache_limit == 1500 * MB
