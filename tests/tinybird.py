@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -67,6 +68,11 @@ def version_of(python: str) -> tuple[int, int]:
     return int(major), int(minor)
 
 
+PIPES = {"busiest_stations", "count_rides", "long_rides", "rides_by_day", "rides_by_district"}
+SOURCES = {"rides", "rides_per_day", "stations"}
+_READ = re.compile(rf"\b(FROM|JOIN|DATASOURCE) ({'|'.join(SOURCES)})\b")
+
+
 def make_project(folder: Path, dialect: Dialect) -> Path:
     """Copy the data project; Classic keeps fixtures elsewhere, and has tests of its own kind."""
     shutil.copytree(PROJECT, folder)
@@ -79,13 +85,29 @@ def make_project(folder: Path, dialect: Dialect) -> Path:
     return folder
 
 
+def make_prefixed(folder: Path, project: Path, *prefixes: str) -> Path:
+    """Copy a data project with its fixtures under prefixes, as all lived in one workspace once."""
+    for file in sorted(project.rglob("*.*")):
+        if file.suffix in (".datasource", ".pipe", ".csv"):
+            there = folder / file.relative_to(project).parent
+            there.mkdir(parents=True, exist_ok=True)
+            for prefix in prefixes:
+                text = _READ.sub(rf"\1 {prefix}\2", file.read_text())
+                (there / f"{prefix}{file.name}").write_text(text)
+    return folder
+
+
 @dataclass(frozen=True)
 class Tb:
-    """A real `tb` in a folder, against a host; nothing of its own is left behind."""
+    """A real `tb` in a folder, against a host; nothing of its own is left behind.
+
+    `local` is where its `--local` leads; without it that is the host, too.
+    """
 
     command: str
     host: str
     folder: Path
+    local: str = ""
 
     def __call__(
         self, token: str, *arguments: str, user_token: str = ""
@@ -110,7 +132,7 @@ class Tb:
 
     def environment(self, token: str, *, home: str, user_token: str = "") -> dict[str, str]:
         """Return the variables of a command: tokens, and nothing asked or told elsewhere."""
-        address, _, port = self.host.rpartition("://")[2].partition(":")
+        address, _, port = (self.local or self.host).rpartition("://")[2].partition(":")
         told = {
             "PATH": os.environ["PATH"],
             "HOME": home,
