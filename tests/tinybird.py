@@ -22,6 +22,8 @@ from dataops_dagster.folders import cache_folder
 from dataops_dagster.testing.tinybird import Dialect
 
 PROJECT = Path(__file__).parent / "tinybird_project"
+PIPES = {"busiest_stations", "count_rides", "long_rides", "rides_by_day", "rides_by_district"}
+SOURCES = {"rides", "rides_per_day", "stations"}
 VARIABLES = {Dialect.FORWARD: "DATAOPS_TB_FORWARD", Dialect.CLASSIC: "DATAOPS_TB_CLASSIC"}
 TESTED = {Dialect.FORWARD: "tinybird==5.0.2", Dialect.CLASSIC: "tinybird-cli==6.5.5"}
 SERVES = {Dialect.FORWARD: ((3, 11), (3, 14)), Dialect.CLASSIC: ((3, 10), (3, 14))}
@@ -68,11 +70,6 @@ def version_of(python: str) -> tuple[int, int]:
     return int(major), int(minor)
 
 
-PIPES = {"busiest_stations", "count_rides", "long_rides", "rides_by_day", "rides_by_district"}
-SOURCES = {"rides", "rides_per_day", "stations"}
-_READ = re.compile(rf"\b(FROM|JOIN|DATASOURCE) ({'|'.join(SOURCES)})\b")
-
-
 def make_project(folder: Path, dialect: Dialect) -> Path:
     """Copy the data project; Classic keeps fixtures elsewhere, and has tests of its own kind."""
     shutil.copytree(PROJECT, folder)
@@ -86,13 +83,14 @@ def make_project(folder: Path, dialect: Dialect) -> Path:
 
 
 def make_prefixed(folder: Path, project: Path, *prefixes: str) -> Path:
-    """Copy a data project with its fixtures under prefixes, as all lived in one workspace once."""
+    """Copy a data project with its fixtures under each prefix, as one workspace held it all once."""
+    reads = re.compile(rf"\b(FROM|JOIN|DATASOURCE) ({'|'.join(SOURCES)})\b")
     for file in sorted(project.rglob("*.*")):
         if file.suffix in (".datasource", ".pipe", ".csv"):
             there = folder / file.relative_to(project).parent
             there.mkdir(parents=True, exist_ok=True)
             for prefix in prefixes:
-                text = _READ.sub(rf"\1 {prefix}\2", file.read_text())
+                text = reads.sub(rf"\1 {prefix}\2", file.read_text())
                 (there / f"{prefix}{file.name}").write_text(text)
     return folder
 
