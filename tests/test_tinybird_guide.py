@@ -1,4 +1,7 @@
-"""The guide, step by step, by our commands and both real `tb`: docs/tinybird.md is its script."""
+"""The guide, step by step, by our commands and both real `tb`: docs/tinybird.md is its script.
+
+It is walked on the stand-in, or at the host that is named.
+"""
 
 from __future__ import annotations
 
@@ -144,6 +147,7 @@ def walk(request, open_account, tmp_path: Path, monkeypatch) -> Walk:
             monkeypatch.setattr(module, "POLL_SECONDS", 0.05)
         if account.dialect is Dialect.CLASSIC:  # its test passes when no row is wrong
             account.stand_in.answer("busiest_stations", [])
+    # The old one is of the same dialect, as a host may know only one.
     old, reader = account.create("acme"), account.create("marketing")
     if account.dialect is Dialect.FORWARD:
         rides = account.project / "datasources" / "rides.datasource"

@@ -22,8 +22,8 @@ BUSIEST = [("harbour", 3), ("market", 2), ("castle", 1)]
 class Account:
     """What its user sees; whatever a test makes has its prefix, and goes at the end.
 
-    `tb` is the command line of the dialect, in the data project's folder. What the stand-in alone can do
-    stands behind `if stand_in`.
+    `tb` is the command line of the dialect, in the data project's folder. What the stand-in alone
+    needs stands behind `if stand_in`.
     """
 
     host: str
@@ -61,8 +61,9 @@ class Account:
     def listed(self, *, branches: bool = False) -> dict[str, dict]:
         """Return the account's workspaces by name, or also their branches."""
         path = f"/{self.version}/user/workspaces"
-        told = ask(self.host, "GET", path, self.user_token, with_environments=str(branches).lower())
-        return {workspace["name"]: workspace for workspace in told.json["workspaces"]}
+        asked = {"with_environments": "true" if branches else "false"}
+        told = good(ask(self.host, "GET", path, self.user_token, **asked)).json
+        return {workspace["name"]: workspace for workspace in told["workspaces"]}
 
     def create(self, name: str) -> str:
         """Create a workspace; returns its full name."""
@@ -92,14 +93,15 @@ class Account:
 
         def count(name: str) -> int:
             sql = f"SELECT count() AS rows FROM {prefix}{name} FORMAT JSON"
-            return int(good(ask(self.host, "GET", "/v0/sql", token, q=sql)).json["data"][0]["rows"])
+            told = good(ask(self.host, "GET", "/v0/sql", token, q=sql)).json
+            return int(told["data"][0]["rows"])
 
         return count("rides"), count("stations")
 
     def branches(self, token: str) -> list[dict]:
         """Return the branches of a workspace."""
-        told = good(ask(self.host, "GET", f"/{self.version}/environments", token))
-        return told.json["environments"]
+        path = f"/{self.version}/environments"
+        return good(ask(self.host, "GET", path, token)).json["environments"]
 
     def serve(self, name: str) -> subprocess.CompletedProcess[str]:
         """Push or deploy the project into a workspace."""
@@ -132,11 +134,10 @@ def good(reply: Reply) -> Reply:
 def open_account(request, tmp_path, tb_commands) -> Iterator[Callable[[Dialect], Account]]:
     """Open accounts at the host that the environment names, or at a stand-in each.
 
-    A test that is marked `stand_in` makes something go wrong on purpose, and never leaves it.
+    A test that is marked `stand_in` makes something go wrong on purpose, and never leaves that one.
     """
-    host = os.environ.get("DATAOPS_TINYBIRD_HOST")
-    if request.node.get_closest_marker("stand_in"):
-        host = None
+    leaves = not request.node.get_closest_marker("stand_in")
+    host = os.environ.get("DATAOPS_TINYBIRD_HOST") if leaves else None
     with ExitStack() as stack:
 
         def open_one(dialect: Dialect) -> Account:
@@ -163,7 +164,7 @@ def account_at(
             # The vendor's local container gives its tokens away.
             user_token = (
                 os.environ.get("DATAOPS_TINYBIRD_USER_TOKEN")
-                or (ask(host, "GET", "/tokens").json["user_token"])
+                or good(ask(host, "GET", "/tokens")).json["user_token"]
             )
             local = os.environ.get("DATAOPS_TINYBIRD_LOCAL") or host
         tb = Tb(command, host, project, local)
