@@ -2,156 +2,45 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 import signal
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
 
 from dataops_dagster.settings_tinybird import Tinybird
-from dataops_dagster.testing.tinybird import Dialect, Fault, StandIn
+from dataops_dagster.testing.tinybird import Dialect, Fault
 from dataops_dagster.tinybird import deploying
 from dataops_dagster.tinybird.deploying import Deployed, Planned
 from dataops_dagster.tinybird.model import Refusal
 from dataops_dagster.tinybird.site import Order
-from tests.tinybird import Tb, ask, make_project
+from tests.tinybird import PIPES, SOURCES, ask
+from tests.tinybird_account import Account, open_account
 
 pytestmark = pytest.mark.slow
 FORWARD, CLASSIC = Dialect.FORWARD, Dialect.CLASSIC
-BOTH = pytest.mark.parametrize("dialect", list(Dialect), ids=lambda d: d.value, indirect=True)
-PIPES = {"busiest_stations", "count_rides", "long_rides", "rides_by_day", "rides_by_district"}
-SOURCES = {"rides", "rides_per_day", "stations"}
-BUSIEST = [("harbour", 3), ("market", 2), ("castle", 1)]
-
-
-@dataclass
-class World:
-    """A host, the user's token for it, the data project and the command line of one dialect."""
-
-    host: str
-    user_token: str = field(repr=False)
-    dialect: Dialect
-    tb: Tb
-    project: Path
-    stand_in: StandIn | None
-    prefix: str
-    names: list[str] = field(default_factory=list)
-
-    @property
-    def cloud(self) -> list[str]:
-        """What Forward needs to look beyond this machine."""
-        return ["--cloud"] if self.dialect is FORWARD else []
-
-    @property
-    def version(self) -> str:
-        return "v1" if self.dialect is FORWARD else "v0"
-
-    def listed(self) -> dict[str, dict]:
-        """Return the account's workspaces by name."""
-        path = f"/{self.version}/user/workspaces"
-        told = ask(self.host, "GET", path, self.user_token, with_environments="false").json
-        return {workspace["name"]: workspace for workspace in told["workspaces"]}
-
-    def create(self, name: str) -> str:
-        """Create a workspace; returns its name, which no other test has."""
-        full = f"{self.prefix}{name}"
-        self.names.append(full)
-        path = f"/{self.version}/workspaces"
-        assert ask(self.host, "POST", path, self.user_token, name=full).status == 200
-        return full
-
-    def delete(self, name: str) -> None:
-        """Delete a workspace."""
-        path = f"/{self.version}/workspaces/{self.listed()[name]['id']}"
-        assert ask(self.host, "DELETE", path, self.user_token).status < 300
-
-    def token(self, name: str) -> str:
-        """Read a workspace's admin token anew."""
-        return self.listed()[name]["token"]
-
-    def serve(self, name: str) -> subprocess.CompletedProcess[str]:
-        """Push or deploy the project into a workspace."""
-        if self.dialect is FORWARD:
-            return self.tb(self.token(name), "--cloud", "deploy")
-        return self.tb(self.token(name), "push", "--push-deps", "--force", "--yes", "--no-check")
-
-    def resources(self, token: str) -> tuple[set[str], set[str]]:
-        """Return the names of data sources and of pipes."""
-        sources = ask(self.host, "GET", "/v0/datasources", token).json["datasources"]
-        pipes = ask(self.host, "GET", "/v0/pipes", token).json["pipes"]
-        return {s["name"] for s in sources}, {p["name"] for p in pipes}
-
-    def count(self, token: str, name: str) -> int:
-        """Return how many rows a data source has."""
-        told = ask(self.host, "GET", f"/v0/datasources/{name}", token).json
-        return told["statistics"]["row_count"]
-
-    def seed(self, token: str) -> None:
-        """Load the fixtures into a workspace that serves the project."""
-        for name in ("rides", "stations"):
-            file = next(self.project.rglob(f"{name}.csv")).relative_to(self.project)
-            words = ["--file", str(file)] if self.dialect is FORWARD else [str(file)]
-            done = self.tb(token, *self.cloud, "datasource", "append", name, *words)
-            assert done.returncode == 0
-        assert (self.count(token, "rides"), self.count(token, "stations")) == (6, 3)
-
-
-@contextmanager
-def world_of(dialect: Dialect, folder: Path, command: str) -> Iterator[World]:
-    """Make a world on the stand-in, or on the host that the environment names."""
-    host = os.environ.get("DATAOPS_TINYBIRD_HOST")
-    with nullcontext() if host else StandIn() as stand_in:
-        project = make_project(folder / "project", dialect)
-        if stand_in:
-            stand_in.answer("busiest_stations", [{"station": s, "rides": n} for s, n in BUSIEST])
-            host, user_token = stand_in.url, stand_in.user_token
-            stand_in.create_workspace("first", dialect)  # whoever has an account has one
-        else:
-            # The vendor's local container gives its tokens away.
-            user_token = (
-                os.environ.get("DATAOPS_TINYBIRD_USER_TOKEN")
-                or (ask(host, "GET", "/tokens").json["user_token"])
-            )
-        tb = Tb(command, host, project)
-        prefix = f"t{secrets.token_hex(4)}_"
-        made = World(host, user_token, dialect, tb, project, stand_in, prefix)
-        yield made
-        for name in set(made.names) & set(made.listed()):
-            made.delete(name)
+BOTH = pytest.mark.parametrize("world", list(Dialect), ids=lambda d: d.value, indirect=True)
+STAND_IN = pytest.mark.stand_in
+__all__ = ["open_account"]
 
 
 @pytest.fixture
-def dialect(request) -> Dialect:
-    return request.param
+def world(request, open_account) -> Account:
+    return open_account(request.param)
 
 
 @pytest.fixture
-def world(dialect, tmp_path, tb_commands) -> Iterator[World]:
-    with world_of(dialect, tmp_path, tb_commands[dialect]) as made:
-        yield made
+def forward(open_account) -> Account:
+    return open_account(FORWARD)
 
 
 @pytest.fixture
-def forward(tmp_path, tb_commands) -> Iterator[World]:
-    with world_of(FORWARD, tmp_path, tb_commands[FORWARD]) as made:
-        yield made
-
-
-@pytest.fixture
-def classic(tmp_path, tb_commands) -> Iterator[World]:
-    with world_of(CLASSIC, tmp_path, tb_commands[CLASSIC]) as made:
-        yield made
+def classic(open_account) -> Account:
+    return open_account(CLASSIC)
 
 
 @BOTH
-def test_workspaces_are_created_looked_at_listed_and_deleted(world: World):
-    staging, pro = (f"{world.prefix}{name}" for name in ("staging_acme", "pro_acme"))
-    world.names += [staging, pro]
+def test_workspaces_are_created_looked_at_listed_and_deleted(world: Account):
+    staging, pro = world.named("staging_acme"), world.named("pro_acme")
     for name in (staging, pro):
         words = [*world.cloud, "workspace", "create", name]
         done = world.tb(world.user_token, *words, user_token=world.user_token)
@@ -171,20 +60,20 @@ def test_workspaces_are_created_looked_at_listed_and_deleted(world: World):
 
 
 @BOTH
-def test_one_project_serves_two_workspaces_with_rows_of_their_own(world: World):
+def test_one_project_serves_two_workspaces_with_rows_of_their_own(world: Account):
     staging, pro = (world.create(name) for name in ("staging_acme", "pro_acme"))
     for name in (staging, pro):
         assert world.serve(name).returncode == 0
         assert world.resources(world.token(name)) == (SOURCES, PIPES)
     world.seed(world.token(staging))
-    assert world.count(world.token(pro), "rides") == 0
+    assert world.rows(world.token(pro)) == (0, 0)
     assert world.serve(staging).returncode == 0  # again: nothing is lost
-    assert world.count(world.token(staging), "rides") == 6
+    assert world.rows(world.token(staging)) == (6, 3)
 
 
 @BOTH
 def test_our_own_deployment_lands_and_finds_no_difference_afterwards(
-    world: World, tmp_path, monkeypatch
+    world: Account, tmp_path, monkeypatch
 ):
     name = world.create("ours")
     monkeypatch.setenv("TB_OURS", world.token(name))
@@ -205,7 +94,7 @@ def test_our_own_deployment_lands_and_finds_no_difference_afterwards(
 
     assert isinstance(done := deploying.deploy(order("first")), Deployed), done
     assert world.resources(world.token(name)) == (SOURCES, PIPES)
-    assert world.count(world.token(name), "rides") == 6
+    assert world.rows(world.token(name)) == (6, 3)
     again = deploying.plan(order("again"))
     assert isinstance(again, Planned), again
     assert again.plan.operations == ()
@@ -220,7 +109,7 @@ def test_our_own_deployment_lands_and_finds_no_difference_afterwards(
 
 
 @BOTH
-def test_an_endpoint_answers_and_the_projects_test_passes_and_can_fail(world: World):
+def test_an_endpoint_answers_and_the_projects_test_passes_and_can_fail(world: Account):
     staging = world.create("staging_acme")
     assert world.serve(staging).returncode == 0
     token = world.token(staging)
@@ -243,31 +132,29 @@ def test_an_endpoint_answers_and_the_projects_test_passes_and_can_fail(world: Wo
 
 
 @BOTH
-def test_a_branch_is_created_deployed_to_and_removed(world: World):
-    staging = world.create("staging_acme")
+def test_a_branch_is_created_deployed_to_and_removed(world: Account):
+    staging, name = world.create("staging_acme"), world.named("ci_7")
     assert world.serve(staging).returncode == 0
     token = world.token(staging)
-    assert world.tb(token, "branch", "create", "ci_7", "--wait").returncode == 0
-    path = f"/{world.version}/environments"
-    (branch,) = ask(world.host, "GET", path, token).json["environments"]
-    assert (branch["name"], branch["is_branch"]) == ("ci_7", True)
+    assert world.tb(token, "branch", "create", name, "--wait").returncode == 0
+    (branch,) = world.branches(token)
+    assert (branch["name"], branch["is_branch"]) == (name, True)
     assert branch["created_at"]
-    told = ask(world.host, "GET", f"/{world.version}/user/workspaces", world.user_token).json
-    (inner,) = (w["token"] for w in told["workspaces"] if w["name"] == "ci_7")
+    inner = world.listed(branches=True)[name]["token"]
     (world.project / "endpoints" / "all_stations.pipe").write_text(
         "NODE only\nSQL >\n    SELECT * FROM stations\n\nTYPE endpoint\n"
     )
     if world.dialect is FORWARD:
-        assert world.tb(token, "--branch=ci_7", "deploy").returncode == 0
+        assert world.tb(token, f"--branch={name}", "deploy").returncode == 0
     else:
         assert world.tb(inner, "push", "endpoints/all_stations.pipe").returncode == 0
     assert "all_stations" in world.resources(inner)[1]
     assert "all_stations" not in world.resources(token)[1]
-    assert world.tb(token, "branch", "rm", "ci_7", "--yes").returncode == 0
-    assert ask(world.host, "GET", path, token).json["environments"] == []
+    assert world.tb(token, "branch", "rm", name, "--yes").returncode == 0
+    assert world.branches(token) == []
 
 
-def test_forward_checks_deploys_lists_and_finds_nothing_to_do(forward: World):
+def test_forward_checks_deploys_lists_and_finds_nothing_to_do(forward: Account):
     token = forward.token(forward.create("staging_acme"))
     assert forward.tb(token, "--cloud", "deploy", "--check").returncode == 0
     assert forward.resources(token) == (set(), set())
@@ -278,7 +165,7 @@ def test_forward_checks_deploys_lists_and_finds_nothing_to_do(forward: World):
     assert (again.returncode, "No changes" in again.stdout) == (0, True)
 
 
-def test_forward_refuses_a_broken_project_and_serves_what_it_served(forward: World):
+def test_forward_refuses_a_broken_project_and_serves_what_it_served(forward: Account):
     token = forward.token(forward.create("staging_acme"))
     assert forward.tb(token, "--cloud", "deploy").returncode == 0
     pipe = forward.project / "endpoints" / "long_rides.pipe"
@@ -291,7 +178,7 @@ def test_forward_refuses_a_broken_project_and_serves_what_it_served(forward: Wor
 
 
 @BOTH
-def test_a_pipe_that_the_project_dropped_is_deleted_by_forward_and_kept_by_classic(world: World):
+def test_a_pipe_that_the_project_dropped_is_deleted_by_forward_and_kept_by_classic(world: Account):
     staging = world.create("staging_acme")
     assert world.serve(staging).returncode == 0
     (world.project / "endpoints" / "long_rides.pipe").unlink()
@@ -304,13 +191,13 @@ def test_a_pipe_that_the_project_dropped_is_deleted_by_forward_and_kept_by_class
         assert world.resources(token)[1] == PIPES - {"long_rides"}
 
 
-def test_classic_fixtures_go_into_an_empty_workspace(classic: World):
+def test_classic_fixtures_go_into_an_empty_workspace(classic: Account):
     token = classic.token(classic.create("staging_acme"))
     assert classic.tb(token, "push", "--push-deps", "--fixtures").returncode == 0
-    assert (classic.count(token, "rides"), classic.count(token, "stations")) == (6, 3)
+    assert classic.rows(token) == (6, 3)
 
 
-def test_classic_skips_a_changed_pipe_without_force_and_says_success(classic: World):
+def test_classic_skips_a_changed_pipe_without_force_and_says_success(classic: Account):
     staging = classic.create("staging_acme")
     assert classic.serve(staging).returncode == 0
     token = classic.token(staging)
@@ -322,13 +209,13 @@ def test_classic_skips_a_changed_pipe_without_force_and_says_success(classic: Wo
     assert "60" in ask(classic.host, "GET", "/v1/pipes/long_rides.pipe", token).text
 
 
-def test_forward_shares_by_the_datafile_and_the_origin_goes_first(forward: World, tmp_path):
+def test_forward_shares_by_the_datafile_and_the_origin_goes_first(forward: Account, tmp_path):
     origin, reader = forward.create("staging_acme"), forward.create("marketing")
     theirs = tmp_path / "theirs"
     (theirs / "endpoints").mkdir(parents=True)
     pipe = f"NODE only\nSQL >\n    SELECT * FROM {origin}.rides\n\nTYPE endpoint\n"
     (theirs / "endpoints" / "their_rides.pipe").write_text(pipe)
-    tb = Tb(forward.tb.command, forward.host, theirs)
+    tb = forward.at(theirs).tb
     token = forward.token(reader)
     assert tb(token, "--cloud", "deploy").returncode == 1
     rides = forward.project / "datasources" / "rides.datasource"
@@ -340,7 +227,7 @@ def test_forward_shares_by_the_datafile_and_the_origin_goes_first(forward: World
     assert forward.resources(token)[1] == {"their_rides"}
 
 
-def test_classic_says_success_when_it_shared_nothing(classic: World):
+def test_classic_says_success_when_it_shared_nothing(classic: Account):
     origin, reader = classic.create("staging_acme"), classic.create("marketing")
     rides = classic.project / "datasources" / "rides.datasource"
     rides.write_text(f"{rides.read_text()}\nSHARED_WITH >\n    {reader}\n")
@@ -362,16 +249,8 @@ def test_classic_says_success_when_it_shared_nothing(classic: World):
 # --- what goes wrong; only the stand-in can be told to ------------------------------------------
 
 
-@pytest.fixture
-def on_stand_in(monkeypatch) -> None:
-    monkeypatch.delenv("DATAOPS_TINYBIRD_HOST", raising=False)
-
-
-STAND_IN = pytest.mark.usefixtures("on_stand_in")
-
-
 @STAND_IN
-def test_a_classic_push_that_breaks_half_way_is_healed_by_the_next(classic: World):
+def test_a_classic_push_that_breaks_half_way_is_healed_by_the_next(classic: Account):
     staging = classic.create("staging_acme")
     classic.stand_in.faults.requests.append(Fault("POST", "/v0/pipes", nth=4))
     assert classic.serve(staging).returncode == 1
@@ -383,7 +262,7 @@ def test_a_classic_push_that_breaks_half_way_is_healed_by_the_next(classic: Worl
 
 
 @STAND_IN
-def test_a_forward_deployment_that_fails_late_changes_nothing_and_the_next_lands(forward: World):
+def test_a_forward_deployment_that_fails_late_changes_nothing_and_the_next_lands(forward: Account):
     staging = forward.create("staging_acme")
     assert forward.serve(staging).returncode == 0
     (forward.project / "endpoints" / "long_rides.pipe").unlink()
@@ -396,7 +275,7 @@ def test_a_forward_deployment_that_fails_late_changes_nothing_and_the_next_lands
 
 
 @STAND_IN
-def test_a_forward_deploy_that_is_killed_blocks_until_its_id_is_discarded(forward: World):
+def test_a_forward_deploy_that_is_killed_blocks_until_its_id_is_discarded(forward: Account):
     staging = forward.create("staging_acme")
     token = forward.token(staging)
     forward.stand_in.account.looks = 1_000_000
@@ -425,7 +304,7 @@ def test_a_forward_deploy_that_is_killed_blocks_until_its_id_is_discarded(forwar
 
 @STAND_IN
 @BOTH
-def test_the_limit_of_branches_is_an_error_until_one_is_removed(world: World):
+def test_the_limit_of_branches_is_an_error_until_one_is_removed(world: Account):
     staging = world.create("staging_acme")
     world.stand_in.account.branch_limit = 1
     token = world.token(staging)
@@ -438,7 +317,7 @@ def test_the_limit_of_branches_is_an_error_until_one_is_removed(world: World):
 
 @STAND_IN
 @BOTH
-def test_a_refused_creation_and_a_host_that_is_down_are_errors(world: World):
+def test_a_refused_creation_and_a_host_that_is_down_are_errors(world: Account):
     staging = world.create("staging_acme")
     token = world.token(staging)
     world.stand_in.faults.refuse_creation = "see migrate-from-classic"

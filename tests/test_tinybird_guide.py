@@ -1,11 +1,14 @@
-"""The guide, step by step, by our commands and both real `tb`: docs/tinybird.md is its script."""
+"""The guide, step by step, by our commands and both real `tb`: docs/tinybird.md is its script.
+
+It is walked on the stand-in, or at the host that is named.
+"""
 
 from __future__ import annotations
 
 import json
 import re
+import shutil
 import stat
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -16,31 +19,31 @@ from click.testing import CliRunner, Result
 
 from dataops_dagster import clock
 from dataops_dagster.cli import main
-from dataops_dagster.testing.tinybird import Dialect, StandIn, resources
+from dataops_dagster.testing.tinybird import Dialect
 from dataops_dagster.tinybird import branches, forward, recreation
 from tests.conftest import Shop, make_shop
 from tests.dagster_shop import DagsterShop
-from tests.test_tinybird_migration import empty, fill_prefixes
-from tests.tinybird import make_project, tb_command
-from tests.tinybird_site import stand_in
+from tests.tinybird import PIPES, SOURCES, make_prefixed
+from tests.tinybird_account import Account, open_account
 
 pytestmark = pytest.mark.slow
-__all__ = ["stand_in"]
+__all__ = ["open_account"]
 
 PAGE = Path(__file__).parents[1] / "docs" / "tinybird.md"
-SHARED = {"datasource": "rides", "workspace": "marketing"}
+ALL = SOURCES | PIPES
+LOST = {"long_rides", "rides_by_day"}
 
 
-def configuration(host: str, dialect: Dialect) -> str:
+def configuration(account: Account) -> str:
     at = {
-        "host": host,
-        "dialect": dialect.value,
-        "executable": tb_command(dialect),
+        "host": account.host,
+        "dialect": account.dialect.value,
+        "executable": account.tb.command,
         "user_token_variable": "TB_USER_TOKEN",
     }
     step = {"platform": "tinybird", "deadline": "2m"}
-    staging = {**at, "workspace": "staging_acme", "token_variable": "TB_STAGING_TOKEN"}
-    prod = {**at, "workspace": "pro_acme", "token_variable": "TB_PROD_TOKEN"}
+    staging, pro = account.named("staging_acme"), account.named("pro_acme")
+    shared = {"datasource": "rides", "workspace": account.named("marketing")}
     told = {
         "project": "shop",
         "protocols": ["file"],
@@ -51,14 +54,16 @@ def configuration(host: str, dialect: Dialect) -> str:
                 "environment": "staging",
                 "upstream": "dev",
                 "tinybird": {
-                    **staging,
+                    **at,
+                    "workspace": staging,
+                    "token_variable": "TB_STAGING_TOKEN",
                     "production": False,
                     "fixtures": "when_empty",
                     "destructive": "allowed",
                     "recreate": True,
                 },
                 "deploy": step,
-                "run": {**step, "local": host},
+                "run": {**step, "local": account.tb.local},
             },
             "prod": {
                 "repository": "prod.git",
@@ -66,7 +71,13 @@ def configuration(host: str, dialect: Dialect) -> str:
                 "upstream": "staging",
                 "promote": "change",
                 "gate": {"environment": "staging"},
-                "tinybird": {**prod, "destructive": "approve", "shares": [SHARED]},
+                "tinybird": {
+                    **at,
+                    "workspace": pro,
+                    "token_variable": "TB_PROD_TOKEN",
+                    "destructive": "approve",
+                    "shares": [shared],
+                },
                 "deploy": step,
             },
         },
@@ -76,20 +87,28 @@ def configuration(host: str, dialect: Dialect) -> str:
 
 @dataclass
 class Walk:
-    """The shop and the account at Tinybird; `typed` are our commands, as they were typed."""
+    """The shop and the account at Tinybird; `typed` are our commands, as the page names workspaces."""
 
     root: Path
     shop: Shop
     dagster: DagsterShop
-    stand_in: StandIn
-    dialect: Dialect
+    account: Account
     environment: pytest.MonkeyPatch
     typed: list[str] = field(default_factory=list)
     said: str = ""
+    tokens: set[str] = field(default_factory=set)
+
+    @property
+    def staging(self) -> str:
+        return self.account.named("staging_acme")
+
+    @property
+    def pro(self) -> str:
+        return self.account.named("pro_acme")
 
     def type(self, line: str, *more: str, code: int = 0) -> Result:
         """Type a command of the page, perhaps with more options."""
-        self.typed.append(f"dataops {line}")
+        self.typed.append(f"dataops {line}".replace(self.account.prefix, ""))
         done = CliRunner().invoke(main, [*line.split(), *more])
         self.said += done.output
         assert done.exit_code == code, f"{line}: {done.output}"
@@ -98,20 +117,20 @@ class Walk:
     def take(self, variable: str, file: Path) -> None:
         """Set a variable to the token in a file that only its owner reads."""
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
-        self.environment.setenv(variable, file.read_text().strip())
+        token = file.read_text().strip()
+        self.tokens.add(token)
+        self.environment.setenv(variable, token)
 
     def served(self, name: str) -> set[str]:
-        return set(self.stand_in.workspace(name).resources)
+        sources, pipes = self.account.resources(self.account.token(name))
+        return sources | pipes
 
     def rows(self, name: str) -> tuple[int, int]:
-        return self.stand_in.count(name, "rides"), self.stand_in.count(name, "stations")
+        return self.account.rows(self.account.token(name))
 
     def push(self, change: dict[str, str] | None = None) -> None:
         """Push the data project to dev, perhaps changed."""
-        folder = make_project(self.root / f"project{len(self.typed)}", self.dialect)
-        rides = folder / "datasources" / "rides.datasource"
-        if self.dialect is Dialect.FORWARD:
-            rides.write_text(f"{rides.read_text()}\nSHARED_WITH >\n    marketing\n")
+        folder = self.account.project
         files = {
             str(path.relative_to(folder)): path.read_text()
             for path in sorted(folder.rglob("*"))
@@ -121,28 +140,29 @@ class Walk:
 
 
 @pytest.fixture(params=list(Dialect), ids=lambda d: d.value)
-def walk(request, stand_in: StandIn, tmp_path: Path, monkeypatch) -> Iterator[Walk]:
-    dialect = request.param
-    shop = make_shop(tmp_path, configuration(stand_in.url, dialect))
-    for module in (branches, forward, recreation):
-        monkeypatch.setattr(module, "POLL_SECONDS", 0.05)
-    expected = [
-        {"station": s, "rides": n} for s, n in [("harbour", 3), ("market", 2), ("castle", 1)]
-    ]
-    # The stand-in runs no SQL. Classic's test passes when no row is wrong.
-    stand_in.answer("busiest_stations", expected if dialect is Dialect.FORWARD else [])
-    stand_in.create_workspace("acme", Dialect.CLASSIC)  # the old one, with prefixes
-    stand_in.create_workspace("marketing", dialect)
+def walk(request, open_account, tmp_path: Path, monkeypatch) -> Walk:
+    account = open_account(request.param)
+    if account.stand_in:
+        for module in (branches, forward, recreation):
+            monkeypatch.setattr(module, "POLL_SECONDS", 0.05)
+        if account.dialect is Dialect.CLASSIC:  # its test passes when no row is wrong
+            account.stand_in.answer("busiest_stations", [])
+    # The old one is of the same dialect, as a host may know only one.
+    old, reader = account.create("acme"), account.create("marketing")
+    if account.dialect is Dialect.FORWARD:
+        rides = account.project / "datasources" / "rides.datasource"
+        rides.write_text(f"{rides.read_text()}\nSHARED_WITH >\n    {reader}\n")
+    shop = make_shop(tmp_path, configuration(account))
     home = tmp_path / "dagster"
     home.mkdir()
     (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
     monkeypatch.setenv("DAGSTER_HOME", str(home))
     monkeypatch.setenv("DATAOPS_CONFIG", str(tmp_path / "dataops.yaml"))
     monkeypatch.setenv("COLUMNS", "300")
-    monkeypatch.setenv("TB_USER_TOKEN", stand_in.user_token)
-    monkeypatch.setenv("TB_OLD_TOKEN", stand_in.workspace("acme").token)
+    monkeypatch.setenv("TB_USER_TOKEN", account.user_token)
+    monkeypatch.setenv("TB_OLD_TOKEN", account.token(old))
     with dg.DagsterInstance.get() as instance:
-        yield Walk(tmp_path, shop, DagsterShop(shop, instance), stand_in, dialect, monkeypatch)
+        yield Walk(tmp_path, shop, DagsterShop(shop, instance), account, monkeypatch)
 
 
 def test_every_step_of_the_guide_is_done_by_our_commands(walk: Walk):
@@ -156,14 +176,15 @@ def test_every_step_of_the_guide_is_done_by_our_commands(walk: Walk):
     shown = set(re.findall(r"`(dataops tinybird [^`]+)`", table))
     assert shown
     assert shown <= set(walk.typed)
-    tokens = [w.token for w in walk.stand_in.account.workspaces.values()]
-    assert not [token for token in (*tokens, walk.stand_in.user_token) if token in walk.said]
+    listed = {workspace["token"] for workspace in walk.account.listed().values()}
+    tokens = walk.tokens | listed | {walk.account.user_token}
+    assert not [token for token in tokens if token in walk.said]
 
 
 def create_both(walk: Walk) -> None:
     for name, tinybird, variable in (
-        ("staging", "staging_acme", "TB_STAGING_TOKEN"),
-        ("prod", "pro_acme", "TB_PROD_TOKEN"),
+        ("staging", walk.staging, "TB_STAGING_TOKEN"),
+        ("prod", walk.pro, "TB_PROD_TOKEN"),
     ):
         file = walk.root / f"{name}.token"
         walk.type(f"tinybird create {name}", "--write-token", str(file))
@@ -175,13 +196,10 @@ def create_both(walk: Walk) -> None:
     walk.type("tinybird token prod", str(again))
     assert again.read_text() == file.read_text()
     listed = walk.type("tinybird workspaces").output
-    assert re.search(r"staging_acme.*shop/staging", listed)
-    assert "acme" in listed
+    assert re.search(rf"{walk.staging}.*shop/staging", listed)
+    assert walk.account.named("acme") in listed
     told = json.loads(walk.type("tinybird status", "--json").stdout)
-    assert [(row["name"], row["problem"]) for row in told] == [
-        ("staging_acme", ""),
-        ("pro_acme", ""),
-    ]
+    assert [(row["name"], row["problem"]) for row in told] == [(walk.staging, ""), (walk.pro, "")]
 
 
 def run_ci(walk: Walk) -> None:
@@ -194,8 +212,8 @@ def run_ci(walk: Walk) -> None:
     walk.push({"datasources/rides.datasource": "NO\n"})
     walk.type("tinybird ci staging prod --of dev", code=1)
     walk.type("tinybird ci staging prod --of dev --branch", code=1)
-    assert not walk.stand_in.account.branches(walk.stand_in.workspace("staging_acme"))
-    assert walk.served("staging_acme") == walk.served("pro_acme") == set()
+    assert not walk.account.branches(walk.account.token(walk.staging))
+    assert walk.served(walk.staging) == walk.served(walk.pro) == set()
     walk.push()
     job = walk.dagster.defs.resolve_job_def("ci_shop")
     config = {"workspaces": ["staging", "prod"], "origin": "dev", "branch": True}
@@ -215,67 +233,89 @@ def run_ci(walk: Walk) -> None:
 def deploy(walk: Walk) -> None:
     walk.type("promote staging")
     walk.type("tinybird deploy staging")
-    assert len(walk.served("staging_acme")) == 8
-    assert walk.rows("staging_acme") == (6, 3)
+    assert walk.served(walk.staging) == ALL
+    assert walk.rows(walk.staging) == (6, 3)
     walk.type("tinybird plan staging")
     walk.dagster.settle()  # staging's tests run, and the gate lets the commit into production
-    assert len(walk.served("pro_acme")) == 8
-    assert walk.rows("pro_acme") == (0, 0)
-    assert "pro_acme.rides" in walk.stand_in.workspace("marketing").shared
+    assert walk.served(walk.pro) == ALL
+    assert walk.rows(walk.pro) == (0, 0)
+    assert f"{walk.pro}.rides" in walk.served(walk.account.named("marketing"))
 
 
 def recreate_staging(walk: Walk) -> None:
-    account, staging = walk.stand_in.account, walk.stand_in.workspace("staging_acme")
-    pro = walk.stand_in.workspace("pro_acme")
-    for name in ("long_rides", "rides_by_day"):
-        resources.remove(account, staging, name)
+    lose(walk.account, walk.staging)
+    assert walk.served(walk.staging) == ALL - LOST
+    before = walk.account.listed()
     file = walk.root / "new.token"
-    walk.type("tinybird recreate prod --confirm pro_acme", code=1)
+    walk.type(f"tinybird recreate prod --confirm {walk.pro}", code=1)
     walk.type("tinybird recreate staging", code=2)
-    words = "tinybird recreate staging --confirm staging_acme"
+    words = f"tinybird recreate staging --confirm {walk.staging}"
     told = walk.type(words, "--write-token", str(file)).output
     assert f"set TB_STAGING_TOKEN to its token: it is in {file}" in told
     walk.type("tinybird status", code=3)  # the variable still holds the dead token
     walk.take("TB_STAGING_TOKEN", file)
     walk.type("tinybird status")
-    made = walk.stand_in.workspace("staging_acme")
-    assert made.id != staging.id
-    assert len(walk.served("staging_acme")) == 8
-    assert walk.rows("staging_acme") == (6, 3)
-    assert walk.stand_in.workspace("pro_acme") is pro
-    assert len(walk.served("pro_acme")) == 8
+    after = walk.account.listed()
+    assert after[walk.staging]["id"] != before[walk.staging]["id"]
+    assert walk.served(walk.staging) == ALL
+    assert walk.rows(walk.staging) == (6, 3)
+    for same in ("id", "token"):
+        assert after[walk.pro][same] == before[walk.pro][same]
+    assert walk.served(walk.pro) == ALL
+
+
+def lose(account: Account, name: str) -> None:
+    """Take pipes out of a workspace behind our back, as each dialect lets anybody do."""
+    if account.dialect is Dialect.CLASSIC:
+        for pipe in LOST:
+            assert account.tb(account.token(name), "pipe", "rm", pipe, "--yes").returncode == 0
+        return
+    folder = account.project.with_name("without_pipes")
+    shutil.copytree(account.project, folder)
+    for pipe in LOST:
+        (folder / "endpoints" / f"{pipe}.pipe").unlink()
+    assert account.at(folder).serve(name).returncode == 0
 
 
 def migrate(walk: Walk) -> None:
-    old, staging = walk.stand_in.workspace("acme"), walk.stand_in.workspace("staging_acme")
-    fill_prefixes(walk.stand_in, staging, old)
-    empty(walk.stand_in, staging)
+    fill_old(walk.account)
+    walk.account.empty(walk.account.token(walk.staging))
     words = "tinybird migrate-prefixes staging=staging pro=prod --token-variable TB_OLD_TOKEN"
     told = walk.type(words).output
     assert "nothing is done yet: add --apply" in told
-    assert walk.rows("staging_acme") == walk.rows("pro_acme") == (0, 0)
+    assert walk.rows(walk.staging) == walk.rows(walk.pro) == (0, 0)
     told = walk.type(f"{words} --apply").output
     assert re.search(r"prod\W+datasource\W+pro_rides\W+6\W+rides\W+6\W+same", told), told
-    assert walk.rows("staging_acme") == walk.rows("pro_acme") == (6, 3)
+    assert walk.rows(walk.staging) == walk.rows(walk.pro) == (6, 3)
     walk.type("tinybird migrate-prefixes staging", "--token-variable", "TB_OLD_TOKEN", code=2)
 
 
+def fill_old(account: Account) -> None:
+    """Serve the data project twice in the old workspace, under two prefixes, with rows."""
+    prefixes, old = ("staging__", "pro_"), account.named("acme")
+    folder = make_prefixed(account.project.with_name("prefixed"), account.project, *prefixes)
+    assert account.at(folder).serve(old).returncode == 0
+    for prefix in prefixes:
+        account.at(folder).seed(account.token(old), prefix)
+
+
 def mix_nothing(walk: Walk) -> None:
-    walk.environment.setenv("TB_STAGING_TOKEN", walk.stand_in.workspace("pro_acme").token)
+    walk.environment.setenv("TB_STAGING_TOKEN", walk.account.token(walk.pro))
     told = walk.type("tinybird deploy staging", code=1).output
-    assert "belongs to workspace pro_acme, not to staging_acme" in told
+    assert f"belongs to workspace {walk.pro}, not to {walk.staging}" in told
 
 
+@pytest.mark.stand_in
 def test_the_sensor_deletes_branches_of_ours_that_are_over_and_no_others(walk: Walk, monkeypatch):
-    account = walk.stand_in.account
-    staging = account.create("staging_acme", walk.dialect)
-    prod = account.create("pro_acme", walk.dialect)
+    account = walk.account.stand_in.account
+    staging = account.create(walk.staging, walk.account.dialect)
+    prod = account.create(walk.pro, walk.account.dialect)
     monkeypatch.setenv("TB_STAGING_TOKEN", staging.token)
     monkeypatch.setenv("TB_PROD_TOKEN", prod.token)
     now = datetime.now(timezone.utc)
     name = branches.name_for("dataops_ci", now)
     for workspace, branch in ((staging, name), (staging, "feature_1"), (prod, name)):
-        account.create(branch, walk.dialect, main=workspace.id)
+        account.create(branch, walk.account.dialect, main=workspace.id)
     told = reap(walk)
     assert told == "staging: no branch is over"
     monkeypatch.setattr(clock, "now", lambda: now + timedelta(hours=25))
@@ -283,8 +323,8 @@ def test_the_sensor_deletes_branches_of_ours_that_are_over_and_no_others(walk: W
     assert [b.name for b in account.branches(staging)] == ["feature_1"]
     assert [b.name for b in account.branches(prod)] == [name]
     monkeypatch.setenv("TB_STAGING_TOKEN", prod.token)
-    assert "belongs to workspace pro_acme" in reap(walk)
-    with walk.stand_in.down():
+    assert f"belongs to workspace {walk.pro}" in reap(walk)
+    with walk.account.stand_in.down():
         assert "asking Tinybird" in reap(walk)
 
 

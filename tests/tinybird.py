@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,8 @@ from dataops_dagster.folders import cache_folder
 from dataops_dagster.testing.tinybird import Dialect
 
 PROJECT = Path(__file__).parent / "tinybird_project"
+PIPES = {"busiest_stations", "count_rides", "long_rides", "rides_by_day", "rides_by_district"}
+SOURCES = {"rides", "rides_per_day", "stations"}
 VARIABLES = {Dialect.FORWARD: "DATAOPS_TB_FORWARD", Dialect.CLASSIC: "DATAOPS_TB_CLASSIC"}
 TESTED = {Dialect.FORWARD: "tinybird==5.0.2", Dialect.CLASSIC: "tinybird-cli==6.5.5"}
 SERVES = {Dialect.FORWARD: ((3, 11), (3, 14)), Dialect.CLASSIC: ((3, 10), (3, 14))}
@@ -79,13 +82,30 @@ def make_project(folder: Path, dialect: Dialect) -> Path:
     return folder
 
 
+def make_prefixed(folder: Path, project: Path, *prefixes: str) -> Path:
+    """Copy a data project with its fixtures under each prefix, as one workspace held it all once."""
+    reads = re.compile(rf"\b(FROM|JOIN|DATASOURCE) ({'|'.join(SOURCES)})\b")
+    for file in sorted(project.rglob("*.*")):
+        if file.suffix in (".datasource", ".pipe", ".csv"):
+            there = folder / file.relative_to(project).parent
+            there.mkdir(parents=True, exist_ok=True)
+            for prefix in prefixes:
+                text = reads.sub(rf"\1 {prefix}\2", file.read_text())
+                (there / f"{prefix}{file.name}").write_text(text)
+    return folder
+
+
 @dataclass(frozen=True)
 class Tb:
-    """A real `tb` in a folder, against a host; nothing of its own is left behind."""
+    """A real `tb` in a folder, against a host; nothing of its own is left behind.
+
+    `local` is where its `--local` leads; without it that is the host, too.
+    """
 
     command: str
     host: str
     folder: Path
+    local: str = ""
 
     def __call__(
         self, token: str, *arguments: str, user_token: str = ""
@@ -110,7 +130,7 @@ class Tb:
 
     def environment(self, token: str, *, home: str, user_token: str = "") -> dict[str, str]:
         """Return the variables of a command: tokens, and nothing asked or told elsewhere."""
-        address, _, port = self.host.rpartition("://")[2].partition(":")
+        address, _, port = (self.local or self.host).rpartition("://")[2].partition(":")
         told = {
             "PATH": os.environ["PATH"],
             "HOME": home,
