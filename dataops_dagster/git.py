@@ -321,6 +321,7 @@ def error_of(
         hint = f"check {access.where}.credential, or the ssh key and known_hosts of this user"
     elif access and _ABSENT.search(tail):
         hint = f"check {access.where}.repository"
+        hint += f", and that {access.where}.ssh.key opens it" if access.ssh else ""
     else:
         hints = {**_HINTS_OF_ANY, **(_HINTS if access else {})}
         hint = next((text for said, text in hints.items() if said.search(tail)), "")

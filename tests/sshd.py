@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import getpass
 import os
+import re
 import shlex
 import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,7 +36,7 @@ _SERVE = """\
 #!/bin/sh
 # serve MODE REPOSITORY
 export GIT_CONFIG_NOSYSTEM=1 GIT_CONFIG_GLOBAL=/dev/null
-echo "${{SSH_AUTH_SOCK:-no agent}}" >> {folder}/agents
+echo "${{SSH_AUTH_SOCK:-no agent}} $SSH_ORIGINAL_COMMAND" >> {folder}/asked
 case $SSH_ORIGINAL_COMMAND in
 "git-upload-pack '$2'") ;;
 "git-receive-pack '$2'")
@@ -45,8 +46,8 @@ case $SSH_ORIGINAL_COMMAND in
   }} ;;
 *) echo "ERROR: Repository not found." >&2; exit 1 ;;
 esac
-[ ! -e {folder}/before ] || . {folder}/before
-exec {shell} -c "$SSH_ORIGINAL_COMMAND"
+work() {{ {shell} -c "$SSH_ORIGINAL_COMMAND"; }}
+if [ -e {folder}/instead ]; then . {folder}/instead; else work; fi
 """
 
 
@@ -54,15 +55,15 @@ class Sshd:
     """A server on this machine: one `sshd` a connection, and what it logs.
 
     The port is ours, and `sshd` gets each connection, as from inetd: nobody else can take the port
-    between our choice and its start. `before` is what a shell does before git's program begins.
+    between our choice and its start.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.log, self.before = folder / "log", folder / "before"
-        self.log.touch()
+        self.log, self._asked = folder / "log", folder / "asked"
         self._authorized = folder / "authorized_keys"
-        self._authorized.touch()
+        for path in (self.log, self._asked, self._authorized):
+            path.touch()
         self._config = folder / "sshd_config"
         self._config.write_text(_CONFIG.format(folder=folder))
         serve = folder / "serve"
@@ -71,6 +72,7 @@ class Sshd:
         serve.chmod(0o755)
         self.make_host_key()
         self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
         self._children: list[subprocess.Popen[bytes]] = []
         self._thread = threading.Thread(target=self._accept, daemon=True)
         self._thread.start()
@@ -78,7 +80,7 @@ class Sshd:
     @property
     def place(self) -> str:
         """How a URL names the server, and who logs in."""
-        return f"ssh://{getpass.getuser()}@127.0.0.1:{self._listener.getsockname()[1]}"
+        return f"ssh://{getpass.getuser()}@127.0.0.1:{self.port}"
 
     def make_host_key(self) -> None:
         """Give the server another key."""
@@ -88,8 +90,7 @@ class Sshd:
     @property
     def known_host(self) -> str:
         """The line of a known_hosts file that names the server."""
-        port = self._listener.getsockname()[1]
-        return f"[127.0.0.1]:{port} {(self.folder / 'host_key.pub').read_text()}"
+        return f"[127.0.0.1]:{self.port} {(self.folder / 'host_key.pub').read_text()}"
 
     def allow(self, key: Path, repository: Path, mode: str = "write") -> None:
         """Make a key the deploy key of one repository."""
@@ -98,10 +99,23 @@ class Sshd:
             options = f'command="{forced}",no-port-forwarding,no-pty'
             file.write(f"{options} {public_of(key).read_text()}")
 
-    def offered(self) -> list[str]:
+    def do_instead(self, script: str) -> None:
+        """Let a shell do this when git's program is asked for, which is `work`."""
+        (self.folder / "instead").write_text(script)
+
+    def offered(self) -> set[str]:
         """Return the fingerprints of the keys that clients showed, taken or not."""
-        words = [line.split() for line in self.log.read_text().splitlines() if "SHA256:" in line]
-        return [next(word for word in line if word.startswith("SHA256:")) for line in words]
+        return set(re.findall(r"SHA256:\S+", self.log.read_text()))
+
+    def asked(self) -> list[tuple[str, str]]:
+        """Return what was asked for of whom: git's program, and the repository's name."""
+        asked = [line.split() for line in self._asked.read_text().splitlines()]
+        return [(words[-2], Path(words[-1].strip("'")).name) for words in asked]
+
+    def agents(self) -> set[str]:
+        """Return the agents that clients lent us."""
+        lines = self._asked.read_text().splitlines()
+        return {line for line in lines if not line.startswith("no agent ")}
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):  # closed
@@ -160,6 +174,17 @@ def end(process: int) -> None:
             os.kill(member, signal.SIGKILL)
 
 
+def clients_of(port: int) -> list[str]:
+    """Return the command lines of the ssh clients that are still there."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            words = os.fsdecode(entry.read_bytes()).split("\0")
+            if Path(words[0]).name == "ssh" and str(port) in words:
+                found.append(" ".join(words))
+    return found
+
+
 def children_of(process: int) -> list[int]:
     """Return the processes that one has started, as long as they live."""
     try:
@@ -189,19 +214,19 @@ def fingerprint(key: Path) -> str:
 
 
 @contextlib.contextmanager
-def agent(folder: Path, *keys: Path) -> Iterator[str]:
+def agent(*keys: Path) -> Iterator[str]:
     """Run an agent that holds some keys; yields its socket."""
-    path = f"{folder}/agent"
-    with subprocess.Popen(["ssh-agent", "-D", "-a", path], stdout=subprocess.DEVNULL) as process:
-        try:
-            while not Path(path).exists():
-                assert process.poll() is None
-                time.sleep(0.01)
-            env = {"PATH": os.environ["PATH"], "SSH_AUTH_SOCK": path}
-            subprocess.run(["ssh-add", "-q", *map(str, keys)], env=env, check=True)
-            yield path
-        finally:
-            process.terminate()
+    # A socket's path is short, and pytest's folders are not.
+    with tempfile.TemporaryDirectory() as folder:
+        path = f"{folder}/agent"
+        with subprocess.Popen(["ssh-agent", "-D", "-a", path], stdout=subprocess.PIPE) as process:
+            process.stdout.readline()  # it listens
+            try:
+                env = {"PATH": os.environ["PATH"], "SSH_AUTH_SOCK": path}
+                subprocess.run(["ssh-add", "-q", *map(str, keys)], env=env, check=True)
+                yield path
+            finally:
+                process.terminate()
 
 
 def _exec_path() -> str:
