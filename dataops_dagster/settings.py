@@ -112,6 +112,8 @@ SSH_READS_OTHERWISE = re.compile(r'^~|[\x00-\x1f%"\\]|\$\{')
 
 
 def _as_written(value: str) -> str:
+    if "PRIVATE KEY" in value:
+        raise ValueError("is a key: put it into a file that you alone may read, and name that")
     if SSH_READS_OTHERWISE.search(value):
         raise ValueError(
             'write a path without ~, %, ", \\ and ${, which ssh reads as something else'

@@ -99,6 +99,10 @@ class Sshd:
             options = f'command="{forced}",no-port-forwarding,no-pty'
             file.write(f"{options} {public_of(key).read_text()}")
 
+    def allow_nobody(self) -> None:
+        """Forget all keys."""
+        self._authorized.write_text("")
+
     def do_instead(self, script: str) -> None:
         """Let a shell do this when git's program is asked for, which is `work`."""
         (self.folder / "instead").write_text(script)
@@ -152,6 +156,9 @@ class Sshd:
 @contextlib.contextmanager
 def serving(folder: Path) -> Iterator[Sshd]:
     """Serve during a block; no process is left."""
+    assert Path(PROGRAM).exists(), (
+        "python3 dev.py test -m slow installs it; on Debian: openssh-server"
+    )
     if os.geteuid() == 0:
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # sshd insists, and so do its packages
     folder.mkdir()
