@@ -23,6 +23,20 @@ KEYGEN_SECONDS = 60.0  # a key on a token waits for a touch
 _OTHERS = 0o077
 _NO_USER = re.compile(r"no user exists for", re.IGNORECASE)
 _LINE_FOR_USER = "give this user a line in /etc/passwd"
+_REFUSED = re.compile(
+    r"permission denied \(|denied to deploy key|marked as read only", re.IGNORECASE
+)
+_HINTS = {
+    _NO_USER: _LINE_FOR_USER,
+    re.compile(r"remote host identification has changed", re.IGNORECASE): (
+        "its key is not the one in KNOWN_HOSTS: before you put the new one there ask who runs the"
+        " server, as it may be another one that answers"
+    ),
+    re.compile(r"host key verification failed", re.IGNORECASE): (
+        "put the server's key into KNOWN_HOSTS, if its fingerprint is the one that the host publishes"
+    ),
+}
+"""What ssh's words mean, for the workspace WHERE."""
 
 
 def command(ssh: Ssh | None) -> str:
@@ -125,18 +139,3 @@ def hint(said: str, ssh: Ssh | None, where: str) -> str:
             " if this is a target?"
         )
     return found.replace("WHERE", where).replace("KNOWN_HOSTS", known_hosts)
-
-
-_REFUSED = re.compile(
-    r"permission denied \(|denied to deploy key|marked as read only", re.IGNORECASE
-)
-_HINTS = {
-    _NO_USER: _LINE_FOR_USER,
-    re.compile(r"remote host identification has changed", re.IGNORECASE): (
-        "its key is not the one in KNOWN_HOSTS: before you put the new one there ask who runs the"
-        " server, as it may be another one that answers"
-    ),
-    re.compile(r"host key verification failed", re.IGNORECASE): (
-        "put the server's key into KNOWN_HOSTS, if its fingerprint is the one that the host publishes"
-    ),
-}
