@@ -37,14 +37,17 @@ ODD = "keys of ada's #1 & $HOME; `x`"
 
 
 def understood(settings: Ssh | None) -> dict[str, str]:
-    """Return how ssh itself understands our command: its options for some host."""
-    words = ["/bin/sh", "-c", f'{ssh.command(settings)} "$@"', "ssh", "-G", "git.example.com"]
+    """Return how ssh itself understands our command for some host; `read` is what it has read."""
+    words = ["/bin/sh", "-c", f'{ssh.command(settings)} "$@"', "ssh", "-vG", "git.example.com"]
     done = subprocess.run(words, capture_output=True, check=True, text=True)
-    return dict(line.partition(" ")[::2] for line in done.stdout.splitlines())
+    options = dict(line.partition(" ")[::2] for line in done.stdout.splitlines())
+    read = re.findall(r"Reading configuration data (\S+)", done.stderr)
+    return {**options, "read": " ".join(read)}
 
 
 def test_with_a_key_ssh_takes_that_key_and_those_hosts_and_nothing_else():
     told = understood(Ssh(key=f"/{ODD}/key", known_hosts=f"/{ODD}/hosts"))
+    assert told["read"] == "/dev/null"
     assert told["identityfile"] == f"/{ODD}/key"
     assert told["userknownhostsfile"] == f"/{ODD}/hosts"
     assert told["globalknownhostsfile"] == "/dev/null"
