@@ -157,6 +157,17 @@ def test_a_folder_that_ssh_would_read_otherwise_is_refused(tmp_path, name):
         ssh.check(settings, "workspaces.it")
 
 
+def test_an_audit_of_a_folder_on_this_machine_needs_no_key(promoted_shop: Shop):
+    path = promoted_shop.root / "dataops.yaml"
+    there = "repository: git@git.example.com:prod.git\n    ssh: {key: missing}"
+    text = SHOP.replace("[file]", "[file, ssh]").replace("repository: prod.git", there)
+    path.write_text(text)
+    words = ["--config", str(path), "audit", "prod", "--repository", str(promoted_shop.prod.bare)]
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 0, done.output
+    assert "2 commit(s), 1 not through dataops" in done.output
+
+
 # --- a host of repositories -----------------------------------------------------------------------
 
 
@@ -343,6 +354,14 @@ def test_who_is_not_let_in_changes_nothing_and_is_told_what_to_do(ssh_shop: SshS
     assert (type(error), getattr(error, "retryable", False)) == (kind, False)
     assert said in str(error)
     assert hint in str(error)
+
+
+@pytest.mark.slow
+def test_a_host_that_nobody_knows_gets_nothing_without_a_key_of_its_own_either(ssh_shop: SshShop):
+    url = f"{ssh_shop.server.place}{ssh_shop.shop.dev.bare}"
+    with pytest.raises(ToolError, match="put the server's key into known_hosts, if"):
+        Remote(Access(url, "workspaces.dev", ("ssh",))).refs(["refs/heads/main"], 60)
+    assert ssh_shop.server.offered() == set()
 
 
 @pytest.mark.slow
