@@ -321,8 +321,11 @@ class _Source:
         return Problem(self.where(*keys), "is an unknown key", hint)
 
 
+_NO_SIZE = ("should be a size", "write a number and MB, GB or TB, such as 100GB")
 # What pydantic calls by Python's names, in a reader's words: the problem, and the mend.
 _MISTAKES = {
+    "byte_size": _NO_SIZE,
+    "byte_size_unit": _NO_SIZE,
     "string_type": ("should be text", "quote it if it looks like a number or a truth value"),
     "bool_type": ("should be true or false", "write true or false, unquoted"),
     "tuple_type": ("should be a list", "write [first, second] or one item a line after '- '"),

@@ -109,6 +109,9 @@ _HINTS_OF_ANY = {
         f"it may take {MEMORY_BYTES // 1024**2} MiB: look for what is without measure in the"
         " repository, such as folders within folders that never end"
     ),
+    re.compile(r"died of signal 25"): (  # SIGXFSZ, as a server's bytes come by git's own commands
+        "a file of it is larger than `cache_limit`: raise that, or take the file out of the history"
+    ),
     re.compile(r"file name too long", re.IGNORECASE): (
         "a path in the repository is longer than this system takes: shorten it"
     ),
@@ -155,6 +158,16 @@ class TooMuch(ToolError):  # noqa: N818  # its name is what happened
             None,
             "it said more than we take in",
             hint=WITHOUT_MEASURE,
+        )
+
+    @classmethod
+    def held_by(cls, access: Access) -> TooMuch:
+        """Return the error of a fetch that would fill the cache."""
+        return cls(
+            f"fetching from {access.where} ({access.url})",
+            None,
+            "the cache would hold more than `cache_limit`",
+            hint=f"{WITHOUT_MEASURE}; or raise cache_limit; old history goes with the cache's folder",
         )
 
 
@@ -228,6 +241,8 @@ class HardenedGit(gitpython.Git):
     """
 
     protocols: tuple[str, ...] = ()
+    file_bytes: int | None = None
+    """What a file that a command writes may hold."""
 
     def execute(  # type: ignore[override]  # GitPython's overloads promise more than we use
         self, command: Sequence[str], **_: Any
@@ -263,6 +278,7 @@ class HardenedGit(gitpython.Git):
             stdout=stdout,
             deadline=deadline,
             memory=MEMORY_BYTES,
+            file_bytes=self.file_bytes,
             guarded=access is not None and urlsplit(access.url).scheme != "file",
         )
         if done.is_cut:

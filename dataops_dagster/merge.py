@@ -10,11 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from dataops_dagster import git, process, scratch
+from dataops_dagster.cache import ATTRIBUTES
 from dataops_dagster.errors import ToolError
 from dataops_dagster.git import Access, error_of, object_id
 from dataops_dagster.objects import Entry, identity, shown
 from dataops_dagster.settings import Merge, ModifyDelete, Policy
-from dataops_dagster.store import ATTRIBUTES, Store
+from dataops_dagster.store import Store
 
 _BASE, _OURS, _THEIRS = "1", "2", "3"
 _OPTION_X_SINCE = (2, 43)

@@ -111,6 +111,7 @@ def run(
     keep_open: Sequence[int] = (),
     umask: int = -1,
     memory: int | None = None,
+    file_bytes: int | None = None,
     guarded: bool = False,
 ) -> Completed:
     """Run a program to its end, or to `deadline` seconds, and end all of its process group.
@@ -122,8 +123,8 @@ def run(
     then the descriptors `keep_open` stay open, though not to itself. Another one must wait for nobody:
     it is ended when it has computed for as long as its deadline. `gently` is the signal that asks the
     group to end before SIGKILL does. `umask` says what its files are withheld from, -1 that ours holds.
-    Where the system can (Linux), each of its processes may have `memory` bytes. Raises `ToolError` when
-    the program cannot be started.
+    Where the system can (Linux), each of its processes may have `memory` bytes, and no file that it
+    writes more than `file_bytes`. Raises `ToolError` when the program cannot be started.
     """
     program, held, files = list(command), b"", tuple[int, ...]()
     if not isinstance(stdin, bytes):
@@ -156,7 +157,8 @@ def run(
         except OSError as error:
             # The folder may be what is missing; the error names it then.
             raise _not_started(command[0], f"{error.strerror}: {error.filename}") from None
-        bounds = {resource.RLIMIT_AS: memory} if memory else {}
+        wanted = {resource.RLIMIT_AS: memory, resource.RLIMIT_FSIZE: file_bytes}
+        bounds = {what: most for what, most in wanted.items() if most}
         if not guarded:
             # Nobody may be left to end it.
             bounds[resource.RLIMIT_CPU] = math.ceil(deadline) * (os.cpu_count() or 1)
@@ -190,7 +192,12 @@ def _bound(process: int, bounds: Mapping[int, int]) -> None:
     # Set from outside: between fork and exec, with threads about, nothing of ours may run.
     with contextlib.suppress(AttributeError, OSError):  # only Linux bounds what runs already
         for what, most in bounds.items():
-            resource.prlimit(process, what, (most, most))
+            # What bounds us already is no wider for it.
+            soft, hard = (
+                most if limit == resource.RLIM_INFINITY else min(most, limit)
+                for limit in resource.prlimit(process, what)
+            )
+            resource.prlimit(process, what, (soft, hard))
         for child in Path(f"/proc/{process}/task/{process}/children").read_text().split():
             _bound(int(child), bounds)
 

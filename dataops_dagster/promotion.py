@@ -11,6 +11,7 @@ from datetime import datetime
 from functools import partial
 
 from dataops_dagster import readings, release
+from dataops_dagster.cache import CacheBroken
 from dataops_dagster.errors import DataOpsError
 from dataops_dagster.gate import landing
 from dataops_dagster.gate.evidence import Choice
@@ -37,7 +38,7 @@ from dataops_dagster.model import (
 from dataops_dagster.planning import CANDIDATES, Planner, is_on, signature
 from dataops_dagster.settings import Project, Workspace
 from dataops_dagster.settings_gate import FanIn
-from dataops_dagster.store import CacheBroken, Store
+from dataops_dagster.store import Store
 
 RACES = 5
 """How often a lost race is planned anew before we give up until the next time."""

@@ -18,6 +18,7 @@ from dataops_dagster.settings_base import (
     Name,
     Owner,
     Settings,
+    Size,
     Tags,
     Text,
     VariableName,
@@ -222,6 +223,11 @@ class Project(Settings):
         default=("https", "ssh"),
         strict=False,
         description="how repositories may be reached; http and file must be asked for",
+    )
+    cache_limit: Size = Field(
+        default="100GB",
+        validate_default=True,
+        description="what a machine may keep of the project's repositories; a fetch of more is refused",
     )
     automation: Automation = Field(default_factory=Automation)
     owners: tuple[Owner, ...] = Field(

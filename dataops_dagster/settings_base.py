@@ -14,6 +14,7 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
+    ByteSize,
     ConfigDict,
     Field,
     WithJsonSchema,
@@ -45,6 +46,8 @@ Duration = Annotated[
     BeforeValidator(duration),
     WithJsonSchema({"type": "string", "pattern": r"^[1-9][0-9]*\s*(s|m|h|d)$"}),
 ]
+
+Size = Annotated[ByteSize, Field(ge=1, examples=["100GB"])]
 
 NAME_PATTERN = r"^[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)*$"
 """A name of a project or workspace: becomes part of asset keys, op names and git refs."""

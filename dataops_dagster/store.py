@@ -1,7 +1,4 @@
-"""A project's bare cache: fetches from servers, and publishes to them by compare-and-swap.
-
-Deleting it at any time costs a fetch, nothing else; a broken one is made anew.
-"""
+"""What reaches servers: fetches into a project's cache, and publishes by compare-and-swap."""
 
 from __future__ import annotations
 
@@ -9,36 +6,22 @@ import contextlib
 import dataclasses
 import hashlib
 import re
-import shutil
-import tempfile
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-from filelock import FileLock, Timeout
-
-from dataops_dagster import clock, process
+from dataops_dagster.cache import Cache, CacheBroken
 from dataops_dagster.errors import ToolError
-from dataops_dagster.folders import cache_folder, usable
+from dataops_dagster.folders import cache_folder
 from dataops_dagster.git import (
     NETWORK_SECONDS,
     Access,
-    HardenedGit,
+    TooMuch,
     branch_ref,
 )
-from dataops_dagster.objects import Objects
 from dataops_dagster.remotes import NotInPart, Remote, Wanted, command
 from dataops_dagster.settings import Project
-
-ATTRIBUTES = (
-    "* !merge !conflict-marker-size !diff !filter !ident !text !eol !crlf"
-    " !working-tree-encoding !export-ignore !export-subst\n"
-)
-"""Attributes inside a repository may not change a merge (merge=union defeats -X theirs) or an
-export; these lines, in `info/attributes`, outrank them."""
 
 _REASON_LINES = 10
 # git lets a branch point to commits only.
@@ -50,26 +33,11 @@ _HAVES = 256
 _MANY_BLOBS = 20_000
 """More contents than this are not asked for one by one."""
 
-_OUTDATED_SECONDS = 2 * NETWORK_SECONDS
-
-_SAMPLE, _LOOSE_IN_SAMPLE, _PACKS = "17", 27, 50
-
 _MOVED = re.compile(
     r"stale info|non-fast-forward|fetch first|already exists|cannot lock ref"
     r"|failed to (update|lock)|incorrect old value|atomic transaction failed"
 )
 _LOCK = re.compile(r"Unable to create '([^']+\.lock)': File exists")
-# What git says of a cache that a crash or a disk left broken, or locked by a process that is gone.
-_BROKEN = re.compile(
-    r"not a git repository: |\.lock': File exists|object file \S+ is empty|is corrupt"
-    r"|bad object|not a valid commit name|unable to read (tree|sha1 file)"
-    r"|did not receive expected object"
-    r"|packfile \S+ (cannot be accessed|index unavailable)|missing (blob|tree|commit)"
-    r"|could not read [0-9a-f]{40}|failed to traverse parents|cannot read commit object"
-    r"|object of unexpected type|unresolved deltas left|failed to unpack tree object"
-    r"|bad config line|unexpected line in",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True)
@@ -86,81 +54,8 @@ class PushRejected:
         return found[1] if found else ""
 
 
-class CacheBroken(ToolError):  # noqa: N818  # its name is what happened
-    """The cache was broken; a new one is in its place. `original` is the error if it was not that."""
-
-    def __init__(self, error: ToolError, folder: Path) -> None:
-        hint = f"the cache {folder} was broken and is made anew"
-        super().__init__(error.command, error.code, error.tail, retryable=True, hint=hint)
-        self.original = error
-
-
-class Store(Objects):
-    """A bare cache of one project's repositories: what they share is fetched once."""
-
-    def __init__(self, root: Path, project: str, seconds: float = NETWORK_SECONDS) -> None:
-        """Take the cache below `root`; a fetch, and waiting for another's, may take `seconds`."""
-        self.folder = root / f"{project}.git"
-        self.seconds = seconds
-        self.made = 0  # how often we made the cache anew: what was in it is gone then
-        self._file_lock = FileLock(f"{self.folder}.lock", timeout=seconds)
-
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        with usable(self.folder):
-            try:
-                with self._file_lock:
-                    yield
-            except Timeout:
-                raise ToolError(
-                    f"waiting for {self._file_lock.lock_file}",
-                    None,
-                    f"another process fetched for longer than {self.seconds:g} s",
-                    retryable=True,
-                ) from None
-
-    @cached_property
-    def _command(self) -> HardenedGit:
-        if not (self.folder / "HEAD").exists():
-            with usable(self.folder.parent):
-                self.folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with self._locked():
-                if not (self.folder / "HEAD").exists():
-                    self._make()
-        git = HardenedGit()
-        git.update_environment(GIT_DIR=str(self.folder))
-        return git
-
-    def _make(self) -> None:
-        """Make the cache aside and move it into place whole: a crash leaves no half of it."""
-        for leftover in self.folder.parent.glob("making-*"):
-            shutil.rmtree(leftover, ignore_errors=True)
-        fresh = Path(tempfile.mkdtemp(dir=self.folder.parent, prefix="making-"))
-        HardenedGit().command("init", "--quiet", "--bare", "--template=", str(fresh))
-        (fresh / "info").mkdir(exist_ok=True)
-        (fresh / "info" / "attributes").write_text(ATTRIBUTES)
-        shutil.rmtree(self.folder, ignore_errors=True)
-        fresh.rename(self.folder)
-        self.made += 1
-
-    def git(self, *arguments: str, **options: Any) -> process.Completed:
-        """Run git in the cache; one that turns out broken is made anew, for the next attempt."""
-        if options.get("lazy") and not self.is_partial:
-            # Nothing can be missing, so nobody needs to reach a server.
-            options |= {"lazy": False, "access": None}
-        try:
-            return self._command.command(*arguments, **options)
-        except ToolError as error:
-            if not _BROKEN.search(error.tail):
-                raise
-            with self._locked():
-                self._make()
-            raise CacheBroken(error, self.folder) from None
-
-    @property
-    def is_partial(self) -> bool:
-        """Say whether the contents of some files were left out when they were not needed."""
-        return any((self.folder / "objects" / "pack").glob("*.promisor"))
+class Store(Cache):
+    """The cache of one project's repositories: what they share is fetched once."""
 
     # --- fetching -----------------------------------------------------------------------------
 
@@ -245,9 +140,7 @@ class Store(Objects):
         if missing:
             wanted = Wanted([tip] if len(missing) > _MANY_BLOBS else missing)
             with self._locked():
-                self._remote(access).fetch(
-                    self.git, wanted, partial=self.is_partial, seconds=self.seconds
-                )
+                self._take(access, wanted)
 
     def _left_out(self, base: str | None) -> list[str]:
         """Return the refs that keep where contents were left out, unless `base` contains it."""
@@ -282,10 +175,19 @@ class Store(Objects):
             before = self._before(f"{_OWN_REFS}/")
         haves = [id_ for id_ in dict.fromkeys([*tips.values(), *before]) if id_ not in wanted.ids]
         asked = dataclasses.replace(wanted, haves=haves, without_blobs=partly)
-        self._remote(access).fetch(self.git, asked, partial=self.is_partial, seconds=self.seconds)
+        self._take(access, asked)
         if partly:
             self._prove_history(access, wanted)
             self._keep(ref.replace(_OWN_REFS, _PARTIAL_REFS), wanted, access)
+
+    def _take(self, access: Access, wanted: Wanted) -> None:
+        """Bring what is wanted, as far as there is room for it."""
+        remote = self._remote(access)
+        # What we unpack ourselves is small; git's own fetch unpacks whatever is few.
+        room = self.room(loose=remote.is_plain)
+        if room <= 0:
+            raise TooMuch.held_by(access)
+        remote.fetch(self.git, wanted, partial=self.is_partial, room=room, seconds=self.seconds)
 
     def _prove_history(self, access: Access, wanted: Wanted) -> None:
         """Refuse a first fetch that lacks more than contents: git does not check the links then."""
@@ -317,36 +219,6 @@ class Store(Objects):
                 problem, hint = f"{wanted.branch} points to no commit", "mend the branch there"
                 raise ToolError(what, None, problem, hint=hint) from None
             raise
-
-    def _tidy(self, access: Access) -> None:
-        """Pack what many fetches left, and index a long history, where that speeds up every look."""
-        objects = self.folder / "objects"
-        # git's own measure: one of 256 folders tells of all of them.
-        loose, packs = objects / _SAMPLE, list((objects / "pack").glob("*.pack"))
-        many = loose.is_dir() and len(list(loose.iterdir())) > _LOOSE_IN_SAMPLE
-        indexed = (objects / "info" / "commit-graph").exists()
-        try:
-            if many or len(packs) > _PACKS:
-                # Packing a partial cache stops at what is missing, unless that may be asked for.
-                self.git("gc", "--quiet", seconds=self.seconds, access=access, lazy=True)
-                self._sweep()
-            elif packs and not indexed:
-                self.git("commit-graph", "write", "--reachable", seconds=self.seconds)
-        except ToolError:
-            self._sweep()  # the next fetch tries again
-
-    def _sweep(self, *, everywhere: bool = True) -> None:
-        """Remove what git commands that failed left behind, and writers that were killed."""
-        objects = self.folder / "objects"
-        packs = objects / "pack"
-        for leftover in (*packs.glob("tmp_*"), *packs.glob(".tmp-*")):
-            leftover.unlink(missing_ok=True)
-        # Others may write single objects while we fetch; but nobody does for that long.
-        oldest = clock.now().timestamp() - _OUTDATED_SECONDS
-        for draft in (*objects.glob("obj*"), *(objects.glob("??/tmp_obj_*") if everywhere else ())):
-            with contextlib.suppress(FileNotFoundError):
-                if draft.stat().st_mtime < oldest:
-                    draft.unlink()
 
     def _remote(self, access: Access) -> Remote:
         return Remote(access, str(self.folder))
@@ -406,4 +278,4 @@ class Store(Objects):
 
 def store_of(project: Project, seconds: float = NETWORK_SECONDS) -> Store:
     """Return a project's cache on this machine; a fetch into it may take `seconds`."""
-    return Store(cache_folder(), project.name, seconds)
+    return Store(cache_folder(), project.name, seconds, limit=project.cache_limit)

@@ -11,7 +11,8 @@ import dagster as dg
 from dataops_dagster import build_dataops_definitions
 from dataops_dagster.heads import look_up_all
 from dataops_dagster.orchestration import naming
-from dataops_dagster.orchestration.requests import Observer
+from dataops_dagster.orchestration.look import Look
+from dataops_dagster.orchestration.requests import Due, Observer
 from tests.conftest import Shop
 
 
@@ -51,10 +52,13 @@ class DagsterShop:
 
     def reasons(self) -> str:
         """Return what the gates sensor logs beside its requests."""
-        observer = Observer(
-            self.shop.project, self.instance, self.shop.store, datetime.now(timezone.utc)
-        )
-        return "\n".join(observer.due(look_up_all(self.shop.project)).reasons)
+        return "\n".join(self.due(datetime.now(timezone.utc)).reasons)
+
+    def due(self, now: datetime) -> Due:
+        """Return what is due at a moment, to one who remembers nothing."""
+        shop = self.shop
+        heads = look_up_all(shop.project)
+        return Observer(Look(shop.project, heads, self.instance, shop.store, now)).due()
 
     def launch(self, request: dg.RunRequest, **more) -> dg.ExecuteInProcessResult:
         """Run what a sensor asked for."""

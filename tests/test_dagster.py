@@ -9,11 +9,9 @@ from datetime import datetime, timedelta, timezone
 import dagster as dg
 import pytest
 
-from dataops_dagster.heads import look_up_all
 from dataops_dagster.orchestration import deployments, naming
 from dataops_dagster.orchestration.asking import ATTEMPTS
 from dataops_dagster.orchestration.book import InstanceBook
-from dataops_dagster.orchestration.requests import Observer
 from tests.conftest import SHOP, Shop, make_shop
 from tests.dagster_shop import DagsterShop
 from tests.repositories import git
@@ -116,10 +114,7 @@ def test_a_run_whose_machine_died_is_not_waited_for_for_ever(dagster_shop: Dagst
     (request,) = dagster_shop.ask()
     started(dagster_shop, request)
 
-    shop = dagster_shop.shop
-    later = datetime.now(timezone.utc) + timedelta(hours=1)
-    observer = Observer(shop.project, dagster_shop.instance, shop.store, later)
-    found = observer.due(look_up_all(shop.project))
+    found = dagster_shop.due(datetime.now(timezone.utc) + timedelta(hours=1))
     assert [request.job_name for request in found.requests] == ["promote_shop"]
 
 

@@ -14,7 +14,6 @@ from dataops_dagster import clock, config
 from dataops_dagster.heads import look_up_all
 from dataops_dagster.orchestration import deployments, records, sensors
 from dataops_dagster.orchestration.memory import LOOKS, Memory
-from dataops_dagster.orchestration.requests import Observer
 from tests.conftest import SHOP, Shop
 from tests.dagster_shop import DagsterShop
 from tests.repositories import git
@@ -34,9 +33,8 @@ def settled(shop: Shop) -> Iterator[DagsterShop]:
 def compare(shop: DagsterShop) -> None:
     """Look once with and once without memory: both say the same, and heads are recorded truly."""
     found = shop.tick("gates_shop")
-    now = datetime.now(timezone.utc)
+    fresh = shop.due(datetime.now(timezone.utc))
     heads = look_up_all(shop.shop.project)
-    fresh = Observer(shop.shop.project, shop.instance, shop.shop.store, now).due(heads)
     keys = [request.run_key for request in found.run_requests or []]
     assert keys == [request.run_key for request in fresh.requests]
     if not keys:

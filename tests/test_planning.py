@@ -10,7 +10,7 @@ from itertools import count
 
 import pytest
 
-from dataops_dagster import config, execution, losses, plan, promotion, store
+from dataops_dagster import cache, config, execution, losses, plan, promotion, store
 from dataops_dagster.errors import ToolError
 from dataops_dagster.git import Access
 from dataops_dagster.model import (
@@ -1385,7 +1385,7 @@ def exported(shop: Shop, name: str = "staging") -> dict[str, str]:
 def test_a_cache_that_is_packed_between_promotions_still_serves(
     large_shop: Shop, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(store, "_PACKS", 0)  # at each fetch
+    monkeypatch.setattr(cache, "_PACKS", 0)  # at each fetch
     shop = large_shop
     for number in ("1", "2", "3"):
         first = DATA["data/007.csv"]
@@ -1404,7 +1404,7 @@ def test_packing_a_cache_that_leaves_contents_out_leaves_no_rubbish(
 ):
     shop = fork(large_shop, NOTES, NEWER)
     landed(shop.promote("staging"))
-    monkeypatch.setattr(store, "_PACKS", 0)
+    monkeypatch.setattr(cache, "_PACKS", 0)
     shop.dev.commit({"a": "1\n"})
     landed(shop.promote("staging"))
     assert left_out(shop) >= len(DATA)

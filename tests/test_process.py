@@ -218,9 +218,9 @@ def test_output_of_just_the_limit_is_whole(monkeypatch):
 def test_a_program_gets_no_more_memory_than_it_may_have(monkeypatch, script):
     bound = resource.prlimit
 
-    def late(*args: object) -> None:  # as on a loaded machine
+    def late(*args: object) -> object:  # as on a loaded machine
         time.sleep(0.1)
-        bound(*args)
+        return bound(*args)
 
     monkeypatch.setattr(resource, "prlimit", late)
     wait = 'while [ "$(ulimit -v)" = unlimited ]; do sleep 0.05; done'

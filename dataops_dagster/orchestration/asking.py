@@ -18,6 +18,9 @@ ATTEMPTS = 3
 PAUSE = timedelta(minutes=1)
 """How long nothing is asked for after a run that was refused, which counts as no attempt."""
 
+PROMOTION = timedelta(minutes=30)
+"""What a promotion may take; the first one fetches whole repositories."""
+
 MARGIN = timedelta(minutes=5)
 """What a run may take beyond its step's deadline: starting, fetching, pushing."""
 
@@ -35,6 +38,8 @@ class Wait:
 
 
 Decision: TypeAlias = dg.RunRequest | Wait
+
+NOT_THERE = Wait("its branch is not there yet")
 
 
 @dataclass

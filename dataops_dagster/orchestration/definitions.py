@@ -11,7 +11,7 @@ import dagster as dg
 
 from dataops_dagster import config
 from dataops_dagster.orchestration import naming
-from dataops_dagster.orchestration.asking import MARGIN
+from dataops_dagster.orchestration.asking import MARGIN, PROMOTION
 from dataops_dagster.orchestration.assets import (
     decision_specs,
     deployment_assets,
@@ -25,7 +25,6 @@ from dataops_dagster.orchestration.lints import lint_checks
 from dataops_dagster.orchestration.ops import IO_MANAGER_KEY
 from dataops_dagster.orchestration.outlook import outlook_checks
 from dataops_dagster.orchestration.products import produced_specs, stream_specs
-from dataops_dagster.orchestration.requests import PROMOTION
 from dataops_dagster.orchestration.schedules import schedules
 from dataops_dagster.orchestration.sensors import gates_sensor, heads_sensor
 from dataops_dagster.orchestration.trials import branches_sensor, trial_job, trial_workspaces

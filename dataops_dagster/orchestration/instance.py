@@ -21,6 +21,7 @@ from dataops_dagster.orchestration import naming
 from dataops_dagster.orchestration.book import InstanceBook
 from dataops_dagster.orchestration.decisions import decide_job
 from dataops_dagster.orchestration.deployments import deployed
+from dataops_dagster.orchestration.look import Look
 from dataops_dagster.orchestration.readiness import Finding, judge, look
 from dataops_dagster.orchestration.requests import Due, Observer
 from dataops_dagster.settings import Project
@@ -137,4 +138,6 @@ class HomeInstance:
         heads = look_up_all(project)
         store = store_of(project)
         now = clock.now()
-        return self._ask(lambda instance: Observer(project, instance, store, now).due(heads))
+        return self._ask(
+            lambda instance: Observer(Look(project, heads, instance, store, now)).due()
+        )

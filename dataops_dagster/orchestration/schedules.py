@@ -5,12 +5,12 @@
 import dagster as dg
 
 from dataops_dagster import clock
-from dataops_dagster.errors import DataOpsError
 from dataops_dagster.heads import look_up_all
 from dataops_dagster.orchestration import naming
 from dataops_dagster.orchestration.asking import Wait
 from dataops_dagster.orchestration.book import BookOf, InstanceBook
-from dataops_dagster.orchestration.requests import Observer, schedules_of
+from dataops_dagster.orchestration.look import Look
+from dataops_dagster.orchestration.requests import BY_THE_CLOCK, decided, schedules_of
 from dataops_dagster.settings import Project, Workspace
 from dataops_dagster.store import store_of
 
@@ -37,17 +37,9 @@ def _schedule(
     )
     def tick(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         heads = look_up_all(project, (workspace.name, *workspace.upstream))
-        store = store_of(project)
-        observer = Observer(project, context.instance, store, clock.now(), book_of)
-        decide = {
-            "promote": observer.promotion,
-            "deploy": observer.deployment,
-            "run": observer.scheduled_run,
-        }[verb]
-        try:
-            found = decide(workspace, heads)
-        except DataOpsError as error:
-            found = Wait(f"could not find out: {error}")
+        store, now = store_of(project), clock.now()
+        look = Look(project, heads, context.instance, store, now, book_of)
+        found = decided(BY_THE_CLOCK[verb], look, workspace)
         if isinstance(found, Wait):
             return dg.SkipReason(f"{workspace.name}: {found.reason}")
         return found

@@ -13,10 +13,11 @@ from dataops_dagster.errors import DataOpsError
 from dataops_dagster.heads import Head, Heads, look_up_all
 from dataops_dagster.model import Considered, Held
 from dataops_dagster.orchestration import metadata, naming, outlook, provenance, records
-from dataops_dagster.orchestration.asking import Asking
+from dataops_dagster.orchestration.asking import PROMOTION, Asking
 from dataops_dagster.orchestration.book import BookOf, InstanceBook
+from dataops_dagster.orchestration.look import Look
 from dataops_dagster.orchestration.memory import Memory
-from dataops_dagster.orchestration.requests import PROMOTION, Observer
+from dataops_dagster.orchestration.requests import Observer
 from dataops_dagster.settings import Project, Workspace
 from dataops_dagster.store import store_of
 
@@ -150,14 +151,15 @@ def gates_sensor(
         heads = look_up_all(project)
         store = store_of(project, seconds=FETCH_SECONDS)
         until, now = time.monotonic() + LOOK_SECONDS, clock.now()
-        observer = Observer(project, context.instance, store, now, book_of, memory, until, begin)
-        due = observer.due(heads)
+        look = Look(project, heads, context.instance, store, now, book_of)
+        observer = Observer(look, memory, until, begin)
+        due = observer.due()
         begin = observer.begin
-        shown = list(_gates(project, context.instance, observer.considered))
+        shown = list(_gates(project, context.instance, look.considered))
         for reason in due.reasons if due.requests else ():  # else they are what is answered
             context.log.info(reason)
         # What is shown anew is to be read back first.
-        observer.remember(heads, without={event.asset_key for event in shown})
+        observer.remember(without={event.asset_key for event in shown})
         return due.result(shown)
 
     return gates

@@ -18,7 +18,7 @@ from typing import IO, Protocol, TypeVar
 from dataops_dagster import urls
 from dataops_dagster.errors import ToolError
 from dataops_dagster.folders import usable
-from dataops_dagster.git import LOOKUP_SECONDS, Access, Git, object_id
+from dataops_dagster.git import LOOKUP_SECONDS, Access, Git, TooMuch, object_id
 from dataops_dagster.remotes import command, wire
 from dataops_dagster.remotes.http import HttpService
 from dataops_dagster.remotes.local import LocalService
@@ -26,7 +26,7 @@ from dataops_dagster.remotes.wire import Report
 
 _UPLOAD, _RECEIVE = "git-upload-pack", "git-receive-pack"
 _FEW_OBJECTS = 100
-"""Packs of fewer objects are unpacked, as git does: a pack each would slow down every look-up."""
+"""Packs of fewer objects are unpacked if they are small: a pack each would slow down every look-up."""
 
 _FSCK = "badTimezone=ignore,missingSpaceBeforeDate=ignore,zeroPaddedFilemode=ignore"
 """What real old histories contain; all else that git's checks name is refused."""
@@ -105,6 +105,11 @@ class Remote:
         service = _SERVICES.get(protocol)
         self._service = service(access, scratch) if service and access.url not in _plain else None
 
+    @property
+    def is_plain(self) -> bool:
+        """Say whether only git's own commands reach it."""
+        return self._service is None
+
     def refs(self, names: Iterable[str], seconds: float) -> dict[str, str]:
         """Look up refs by full name, or by `prefix/*`; an annotated tag's commit is `NAME^{}`."""
         names = tuple(names)
@@ -122,8 +127,10 @@ class Remote:
         found = self._asked(ask, plain, deadline)
         return {ref: object_id(id_) for ref, id_ in found.items() if _is_wanted(ref, names)}
 
-    def fetch(self, git: Git, wanted: Wanted, *, partial: bool, seconds: float) -> None:
+    def fetch(self, git: Git, wanted: Wanted, *, partial: bool, room: int, seconds: float) -> None:
         """Bring objects into a bare repository, checked; raises `ToolError`.
+
+        A pack of more than `room` bytes is refused: `TooMuch`.
 
         `partial` says that the repository lacks the contents of some files already. Raises
         `NotInPart` when only a whole repository can take them.
@@ -139,6 +146,8 @@ class Remote:
                 with closing(service.call(_UPLOAD, request, deadline.left, is_long=True)) as answer:
                     for chunk in wire.pack(answer):
                         pack.write(chunk)
+                        if pack.tell() > room:
+                            raise TooMuch.held_by(self.access)
                 self._ingest(git, pack, partial=partial or in_part, deadline=deadline)
 
         def plain() -> None:
@@ -157,7 +166,7 @@ class Remote:
         if partial:
             # git's own fetch does not look for broken links either where some are to be expected.
             how = ["index-pack", "--stdin", "--fix-thin", "--promisor", "--fsck-objects"]
-        elif count < _FEW_OBJECTS:
+        elif count < _FEW_OBJECTS and size <= _IN_MEMORY:
             how = ["unpack-objects", "-q", f"--strict={_FSCK}"]
         else:
             how = ["index-pack", "--stdin", "--fix-thin", f"--strict={_FSCK}"]
