@@ -73,10 +73,9 @@ def _quoted(path: str) -> str:
 def check(ssh: Ssh, where: str) -> None:
     """See that ssh can use the files that a workspace names; raises `ConfigError`."""
     at = f"{where}.ssh.key"
-    _check_file(ssh.key, at)
+    found = _check_file(ssh.key, at)
     if ssh.known_hosts:
         _check_file(ssh.known_hosts, f"{where}.ssh.known_hosts")
-    found = Path(ssh.key).stat()
     is_public = ssh.key.endswith(".pub")
     if found.st_uid == os.getuid() and found.st_mode & _OTHERS and not is_public:
         problem = f"{ssh.key} may be used by others, and then ssh does not use it"
@@ -90,17 +89,18 @@ def check(ssh: Ssh, where: str) -> None:
         raise ConfigError.at(at, f"{ssh.key} is no private key that ssh reads", hint)
 
 
-def _check_file(path: str, where: str) -> None:
+def _check_file(path: str, where: str) -> os.stat_result:
     if SSH_READS_OTHERWISE.search(path):
         problem = f'{path} has %, ", \\ or ${{, which ssh reads as something else'
         raise ConfigError.at(where, problem, "let neither the file nor its folders have them")
-    must_be_readable(Path(path), where, "a path begins at the folder of dataops.yaml")
+    return must_be_readable(Path(path), where, "a path begins at the folder of dataops.yaml")
 
 
-def must_be_readable(path: Path, where: str, hint: str) -> None:
-    """See that a file is there, without reading it; raises `ConfigError`."""
+def must_be_readable(path: Path, where: str, hint: str) -> os.stat_result:
+    """See that a file is there, without reading it; returns its status, or raises `ConfigError`."""
     try:
-        path.open("rb").close()
+        with path.open("rb") as file:
+            return os.fstat(file.fileno())
     except OSError as error:
         named = "" if where == str(path) else f"{path} "
         raise ConfigError.at(where, f"{named}cannot be read: {error.strerror}", hint) from None
