@@ -31,6 +31,8 @@ GROUPS = {
 }
 MARKED = {"sql": ["sql"], "slow": ["browser", "docs"]}
 """What tests with a mark need beside."""
+SSHD_STAYS_DOWN = Path("/etc/ssh/sshd_not_to_be_run")
+"""Where this is, Debian's service for ssh does not start: the tests start an sshd of their own."""
 LOCKED = ROOT / "locked"
 """Each package that is installed here, with its hashes; only `lock` installs what is in none of them."""
 TOOLS = {
@@ -61,6 +63,7 @@ def main(arguments: list[str]) -> int:
         marked = [mark for mark in MARKED if mark in " ".join(rest).split()]
         if "slow" in marked:
             have("chromium", "chromium")
+            have("sshd", "openssh-server", unless=SSHD_STAYS_DOWN)
         groups = [*GROUPS[task], *(group for mark in marked for group in MARKED[mark])]
         install(environment, groups, locked)
         if task == "lock":
@@ -97,12 +100,17 @@ def commands(task: str, rest: list[str]) -> list[list[str]]:
     return [["pytest", "--numprocesses=auto", "--dist=loadgroup", *rest]]
 
 
-def have(program: str, package: str) -> None:
-    """Install a program that tests need and no Python package brings; raises `CalledProcessError`."""
-    if shutil.which(program):
+def have(program: str, package: str, *, unless: Path | None = None) -> None:
+    """Install a program that tests need and no Python package brings; raises `CalledProcessError`.
+
+    `unless` is the file whose presence keeps the package's own daemon from being started.
+    """
+    if shutil.which(program, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin"):
         return
     print(f"{program} is needed; on Debian: apt install {package}", flush=True)
     if os.geteuid() == 0 and shutil.which("apt-get"):
+        if unless:
+            unless.touch()
         quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         for words in (["update", "-qq"], ["install", "-qq", "-y", package]):
             subprocess.run(["apt-get", *words], env=quiet, check=True)

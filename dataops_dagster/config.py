@@ -9,7 +9,7 @@ import difflib
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import yaml
@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from dataops_dagster import consistency, urls
 from dataops_dagster.errors import ConfigError, Problem
-from dataops_dagster.settings import Automation, Credential, Merge, Project, Workspace
+from dataops_dagster.settings import Automation, Credential, Merge, Project, Ssh, Workspace
 from dataops_dagster.settings_gate import Approvals, Gate, Lint, Period
 from dataops_dagster.settings_steps import STEPS
 from dataops_dagster.settings_tinybird import Branches, Share, Tinybird, TinybirdProject
@@ -25,10 +25,13 @@ from dataops_dagster.settings_tinybird import Branches, Share, Tinybird, Tinybir
 SIZE_LIMIT_BYTES = 1024 * 1024
 DEFAULT_PATH = Path("dataops.yaml")
 
+_S = TypeVar("_S", bound=BaseModel)
+
 # The parts of a value's key path that tell which settings stand below it.
 _SETTINGS: Mapping[str, type[BaseModel]] = {
     "automation": Automation,
     "credential": Credential,
+    "ssh": Ssh,
     "merge": Merge,
     "gate": Gate,
     "windows": Period,
@@ -236,10 +239,18 @@ class _Source:
         update: dict[str, Any] = {"repository": self._absolute(workspace.repository)}
         approvals = workspace.gate and workspace.gate.approvals
         if workspace.gate and approvals and approvals.allowed_signers:
-            signers = str(self.path.absolute().parent / approvals.allowed_signers)
-            approvals = approvals.model_copy(update={"allowed_signers": signers})
+            approvals = self._beside(approvals, "allowed_signers")
             update["gate"] = workspace.gate.model_copy(update={"approvals": approvals})
+        if workspace.ssh:
+            update["ssh"] = self._beside(workspace.ssh, "key", "known_hosts")
         return workspace.model_copy(update=update)
+
+    def _beside(self, settings: _S, *keys: str) -> _S:
+        """Return settings whose files, as far as they are named, are seen from the file's folder."""
+        named = {key: getattr(settings, key) for key in keys}
+        folder = self.path.absolute().parent
+        update = {key: str(folder / name) for key, name in named.items() if name}
+        return settings.model_copy(update=update)
 
     def _line(self, problem: Problem) -> int:
         line = problem.where.removeprefix(f"{self.path}:").split(":")[0]

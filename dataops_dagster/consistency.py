@@ -238,7 +238,13 @@ def _repository(project: Project, workspace: Workspace) -> Iterator[Mistake]:
         yield Mistake(
             ("workspaces", workspace.name, "credential"),
             f"is for https; this repository is reached by {parsed.protocol}",
-            "remove it; ssh logs in by its agent and keys",
+            "remove it; for ssh name a key under ssh: instead",
+        )
+    if parsed and workspace.ssh and parsed.protocol != "ssh":
+        yield Mistake(
+            ("workspaces", workspace.name, "ssh"),
+            f"is for ssh; this repository is reached by {parsed.protocol}",
+            "remove it; for https name a user and a variable under credential: instead",
         )
 
 

@@ -16,10 +16,10 @@ from urllib.parse import urlsplit
 
 import git as gitpython
 
-from dataops_dagster import process
+from dataops_dagster import process, ssh
 from dataops_dagster.errors import ConfigError, ToolError
 from dataops_dagster.folders import NO_ROOM
-from dataops_dagster.settings import Project, Workspace
+from dataops_dagster.settings import Project, Ssh, Workspace
 from dataops_dagster.spellings import all_spellings
 from dataops_dagster.text import inert
 
@@ -183,7 +183,7 @@ Git: TypeAlias = Callable[..., process.Completed]
 
 @dataclass(frozen=True)
 class Access:
-    """How one repository is reached: its URL, the protocols allowed, and a login if it needs one.
+    """How one repository is reached: its URL, the protocols allowed, a login or a key if it needs one.
 
     `where` names the place in the configuration, for errors.
     """
@@ -193,6 +193,7 @@ class Access:
     protocols: tuple[str, ...]
     username: str = ""
     password_variable: str = ""
+    ssh: Ssh | None = None
 
     @classmethod
     def of(cls, project: Project, workspace: Workspace) -> Access:
@@ -204,6 +205,7 @@ class Access:
             project.protocols,
             credential.username if credential else "",
             credential.password_variable if credential else "",
+            workspace.ssh,
         )
 
     @property
@@ -217,7 +219,9 @@ class Access:
         return process.clean(text, all_spellings(self.secrets))
 
     def environment(self) -> dict[str, str]:
-        """Return what git needs to reach the server; raises `ConfigError` without the secret."""
+        """Return what git needs to reach the server; raises `ConfigError` without secret or key."""
+        if self.ssh:
+            ssh.check(self.ssh, self.where)
         if not self.password_variable:
             return {}
         if not self.secrets:
@@ -301,7 +305,9 @@ class HardenedGit(gitpython.Git):
             # Else git writes it into the cache's own settings, and from then on looks for a server
             # whenever something is missing.
             settings[f"{remote}.partialclonefilter"] = "blob:none"
-        inherit = ("SSH_AUTH_SOCK", "https_proxy", "HTTPS_PROXY", "no_proxy") if access else ()
+        inherit = ["https_proxy", "HTTPS_PROXY", "no_proxy"] if access else []
+        if access and not access.ssh:
+            inherit.append("SSH_AUTH_SOCK")
         values = {
             "HOME": "/dev/null",
             "GIT_CONFIG_NOSYSTEM": "1",
@@ -310,7 +316,7 @@ class HardenedGit(gitpython.Git):
             "GIT_NO_REPLACE_OBJECTS": "1",
             "GIT_PROTOCOL_FROM_USER": "0",
             "GIT_TERMINAL_PROMPT": "0",
-            "GIT_SSH_COMMAND": "ssh -o BatchMode=yes -o StrictHostKeyChecking=yes",
+            "GIT_SSH_COMMAND": ssh.command(access.ssh if access else None),
             "GIT_CONFIG_COUNT": str(len(settings)),
         }
         for i, (key, value) in enumerate(settings.items()):
@@ -331,10 +337,13 @@ def error_of(
     hint, retryable = "", done.timed_out
     if _NO_ROOM.search(tail) or done.code == -signal.SIGXFSZ:
         hint, retryable = NO_ROOM, True
+    elif access and (said := ssh.hint(tail, access.ssh, access.where)):
+        hint = said
     elif access and _LOGIN.search(tail):
         hint = f"check {access.where}.credential, or the ssh key and known_hosts of this user"
     elif access and _ABSENT.search(tail):
         hint = f"check {access.where}.repository"
+        hint += f", and that {access.where}.ssh.key opens it" if access.ssh else ""
     else:
         hints = {**_HINTS_OF_ANY, **(_HINTS if access else {})}
         hint = next((text for said, text in hints.items() if said.search(tail)), "")

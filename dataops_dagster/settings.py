@@ -108,6 +108,38 @@ class Credential(Settings):
     password_variable: VariableName
 
 
+# What ssh expands in the name of a file, and what ends the quotes around it.
+SSH_READS_OTHERWISE = re.compile(r'^~|[\x00-\x1f%"\\]|\$\{')
+
+
+def _as_written(value: str) -> str:
+    if "PRIVATE KEY" in value:
+        raise ValueError("is a key: put it into a file that you alone may read, and name that")
+    if SSH_READS_OTHERWISE.search(value):
+        raise ValueError(
+            'write a path without ~, %, ", \\ and ${, which ssh reads as something else'
+        )
+    return value
+
+
+SshPath = Annotated[Text, AfterValidator(_as_written)]
+
+
+class Ssh(Settings):
+    """How to log in to the repository's host over ssh; nothing of ssh's own configuration applies."""
+
+    key: SshPath = Field(
+        description="the file of a private key without passphrase, the only one offered;"
+        " beside dataops.yaml",
+        examples=["keys/prod"],
+    )
+    known_hosts: SshPath | None = Field(
+        default=None,
+        description="the only file whose hosts are trusted, in place of this machine's;"
+        " beside dataops.yaml",
+    )
+
+
 class Workspace(Settings):
     """A repository, its branch, and the environment its configuration is read in."""
 
@@ -140,6 +172,7 @@ class Workspace(Settings):
         default=None, description="which workspace of Tinybird's this is"
     )
     credential: Credential | None = None
+    ssh: Ssh | None = None
     owners: tuple[Owner, ...] = Field(
         default=(),
         strict=False,

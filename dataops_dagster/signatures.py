@@ -14,7 +14,7 @@ from datetime import datetime, timezone
 from io import BytesIO
 from pathlib import Path
 
-from dataops_dagster import process, scratch
+from dataops_dagster import process, scratch, ssh
 from dataops_dagster.errors import ConfigError, ToolError
 from dataops_dagster.git import NETWORK_SECONDS, Access
 from dataops_dagster.model import Decision, DecisionKind
@@ -26,7 +26,6 @@ from dataops_dagster.text import one_line
 _TIME = "%Y%m%dT%H%M%SZ"
 _KEYS = ("Plan", "Target", "Expires", "Reason")
 _NAMESPACE = "git"  # what git itself signs in
-_SECONDS = 60.0  # a key on a token waits for a touch
 
 _TAGS = 1000
 """How many tags are looked at: the newest by their own dates, as their names are anybody's choice.
@@ -118,7 +117,8 @@ def approvals(
     With `plan` only those of that plan: no time is spent on signatures under others. One that has
     expired, or is dated in the future, is among them; the clock is the caller's.
     """
-    _must_be_readable(allowed_signers, "name a file as in ssh-keygen(1), ALLOWED SIGNERS")
+    hint = "name a file as in ssh-keygen(1), ALLOWED SIGNERS"
+    ssh.must_be_readable(allowed_signers, str(allowed_signers), hint)
     store.fetch_tags(access, prefix(project, target))
     found = []
     for id_, name, data in _tags(store, prefix(project, target)):
@@ -239,7 +239,8 @@ def _signer(claim: Claim, allowed_signers: Path) -> str:
 
 
 def _sign(payload: bytes, key: Path) -> bytes:
-    _must_be_readable(key, "name the file of your private ssh key, or of ssh-agent's public one")
+    hint = "name the file of your private ssh key, or of ssh-agent's public one"
+    ssh.must_be_readable(key, str(key), hint)
     done = _keygen("sign", "-n", _NAMESPACE, "-f", str(key.absolute()), stdin=payload)
     if done.code == 0:
         return done.stdout
@@ -252,27 +253,8 @@ def _sign(payload: bytes, key: Path) -> bytes:
     raise ConfigError.at(str(key), problem, hint)
 
 
-def _must_be_readable(path: Path, hint: str) -> None:
-    try:
-        path.open("rb").close()
-    except OSError as error:
-        raise ConfigError.at(str(path), f"cannot be read: {error.strerror}", hint) from None
-
-
 def _keygen(action: str, *arguments: str, stdin: bytes = b"") -> process.Completed:
     # Dates in the file that name no time zone mean the same on every machine.
-    values = {"TZ": "UTC0", "SSH_ASKPASS_REQUIRE": "never"}
-    done = process.run(
-        ["ssh-keygen", "-q", "-Y", action, *arguments],
-        env=process.environment(["SSH_AUTH_SOCK"], values),
-        stdin=stdin,
-        deadline=_SECONDS,
+    return ssh.keygen(
+        *("-Y", action, *arguments), allow=["SSH_AUTH_SOCK"], values={"TZ": "UTC0"}, stdin=stdin
     )
-    if done.timed_out:
-        problem, hint = f"no answer within {_SECONDS:.0f} s", ""
-    elif b"No user exists" in done.stderr:
-        problem, hint = "No user exists for our uid", "give this user a line in /etc/passwd"
-    else:
-        return done
-    command = f"ssh-keygen -Y {action}"
-    raise ToolError(command, done.code, problem, retryable=done.timed_out, hint=hint)

@@ -21,10 +21,11 @@ from tests.leaks import told_by
 from tests.meltano_cloud import MeltanoCloud
 from tests.repositories import Workspace, make_workspace, workspace_at
 from tests.smart_http import SmartHttpServer
+from tests.sshd import Sshd
 
 PROJECT = """\
 project: shop
-protocols: [http]
+protocols: [http, ssh]
 workspaces:
   dev:
     repository: {dev}/dev.git
@@ -63,11 +64,11 @@ workspaces:
       deadline: 1m
       variables: [WAREHOUSE_PASSWORD]
   cloud:
-    repository: {prod}/cloud.git
+    repository: {ssh}/cloud.git
     environment: cloud
     upstream: staging
     promote: change
-    credential: {{username: ada, password_variable: PROD_GIT}}
+    ssh: {{key: {keys}/cloud, known_hosts: {keys}/known_hosts}}
     gate: {{environment: staging}}
     deploy:
       platform: meltano_cloud
@@ -148,6 +149,7 @@ class SecretShop:
 
     root: Path
     servers: Mapping[str, SmartHttpServer]
+    sshd: Sshd
     tinybird: StandIn
     cloud: MeltanoCloud
     secrets: dict[str, str]

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import dataops_dagster
 from dataops_dagster import config
 from dataops_dagster.errors import ConfigError, Problem
-from dataops_dagster.settings import Project, Supersede
+from dataops_dagster.settings import Project, Ssh, Supersede
 from dataops_dagster.settings_gate import FanIn, TreeRule
 from tests.conftest import SHOP
 
@@ -688,6 +688,59 @@ def test_a_protocol_must_be_asked_for(tmp_path, url, used):
 
 
 @pytest.mark.parametrize(
+    ("url", "protocol", "other"),
+    [
+        ("https://example.com/dev.git", "https", "credential:"),
+        ("http://example.com/dev.git", "http", "credential:"),
+        ("/srv/dev.git", "file", "remove it"),
+    ],
+)
+def test_a_key_is_for_ssh_and_a_login_is_for_https(tmp_path, url, protocol, other):
+    text = dev("ssh: {key: keys/dev}", repository=url) + "protocols: [https, ssh, http, file]\n"
+    problem = only(tmp_path, text)
+    assert problem.where == place(tmp_path, 6, "workspaces.dev.ssh")
+    assert problem.problem == f"is for ssh; this repository is reached by {protocol}"
+    assert other in problem.hint
+    login = "credential: {username: ada, password_variable: TOKEN}"
+    problem = only(tmp_path, dev(login, repository="git@example.com:dev.git"))
+    assert problem.where == place(tmp_path, 6, "workspaces.dev.credential")
+    assert "under ssh:" in problem.hint
+
+
+NO_PATHS = ("~/.ssh/key", "%d/.ssh/key", "${HOME}/key", 'a"b', "a\\b")
+KEY = "-----BEGIN OPENSSH PRIVATE KEY----- b3BlbnNzaC1r"
+
+
+@pytest.mark.parametrize(
+    ("keys", "where", "problem", "hint"),
+    [
+        ("known_hosts: h", "ssh.key", "is missing", "add key"),
+        ("key: k, known_host: h", "ssh.known_host", "is an unknown key", "mean known_hosts?"),
+        ("key: ''", "ssh.key", "is empty", "write its value"),
+        *((f"key: '{key}'", "ssh.key", "write a path without", "schema") for key in NO_PATHS),
+        ("key: k, known_hosts: ~/h", "ssh.known_hosts", "write a path without", "schema"),
+        (f"key: '{KEY}'", "ssh.key", "is a key: put it into a file", "schema"),
+    ],
+)
+def test_a_key_is_the_plain_name_of_a_file(tmp_path, keys, where, problem, hint):
+    found = only(tmp_path, dev(f"ssh: {{{keys}}}", repository="git@example.com:dev.git"))
+    assert found.where == place(tmp_path, 6, f"workspaces.dev.{where}")
+    assert problem in found.problem
+    assert hint in found.hint
+    assert KEY not in str(found)
+
+
+def test_the_files_that_ssh_takes_are_seen_from_the_file_that_names_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    hosts = {"": None, ", known_hosts: hosts": f"{tmp_path}/hosts", ", known_hosts: /h": "/h"}
+    for more, known_hosts in hosts.items():
+        line = f"ssh: {{key: ../keys of ada/dev{more}}}"
+        file(tmp_path, dev(line, repository="git@example.com:dev.git"))
+        found = config.load(Path("dataops.yaml")).workspaces["dev"].ssh
+        assert found == Ssh(key=f"{tmp_path}/../keys of ada/dev", known_hosts=known_hosts)
+
+
+@pytest.mark.parametrize(
     "url",
     [
         *("ext::sh -c 'touch OWNED'", "fd::17", "http::x", "file::/srv/dev.git", "ext://x"),
@@ -1057,7 +1110,19 @@ def test_an_editor_with_the_schema_sees_mistakes_too(text):
 KEYS = [
     *("project", "workspaces", "protocols", "automation", "enabled", "interval", "dev", "prod"),
     *("repository", "branch", "environment", "upstream", "promote", "gate", "run", "deploy"),
-    *("credential", "username", "password_variable", "platform", "command", "when", "name", "<<"),
+    *(
+        "ssh",
+        "key",
+        "known_hosts",
+        "credential",
+        "username",
+        "password_variable",
+        "platform",
+        "command",
+        "when",
+        "name",
+        "<<",
+    ),
 ]
 SCALARS = st.one_of(
     st.none(),
@@ -1088,7 +1153,7 @@ STEPS = st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=4) | st.just(
 WORKSPACES = st.fixed_dictionaries(
     {"repository": SCALARS, "environment": SCALARS},
     optional={
-        **dict.fromkeys(("branch", "upstream", "promote", "gate", "credential"), VALUES),
+        **dict.fromkeys(("branch", "upstream", "promote", "gate", "credential", "ssh"), VALUES),
         **dict.fromkeys(("run", "deploy"), STEPS),
     },
 )

@@ -31,6 +31,7 @@ from dataops_dagster.testing.tinybird import Dialect, StandIn
 from dataops_dagster.tinybird import forward
 from tests import meltano_cloud as standin
 from tests import secret_shop as secret_shops
+from tests import sshd as sshds
 from tests.conftest import SHOP, Shop
 from tests.leaks import Watch, found, left_in, told_by, watched
 from tests.meltano_cloud import CLIENT_ID, CLIENT_SECRET, TOKEN
@@ -230,7 +231,12 @@ def secret_shop(tmp_path, tmp_path_factory, monkeypatch) -> Iterator[SecretShop]
         for name in ("dev", "staging", "prod"):
             login = ("ada", values[f"{name.upper()}_GIT"])
             servers[name] = stack.enter_context(serving(root, login))
+        keys = tmp_path_factory.mktemp("keys")
+        sshd = stack.enter_context(sshds.serving(keys / "sshd"))
+        sshd.allow(sshds.make_key(keys / "cloud"), root / "cloud.git")
+        (keys / "known_hosts").write_text(sshd.known_host)
         places = {name: server.url for name, server in servers.items()}
+        places |= {"ssh": f"{sshd.place}{root}", "keys": str(keys)}
         programs = {"tb": tb_command(Dialect.FORWARD), "meltano": demo_meltano.command(print)}
         (root / "dataops.yaml").write_text(
             secret_shops.PROJECT.format(
@@ -240,7 +246,7 @@ def secret_shop(tmp_path, tmp_path_factory, monkeypatch) -> Iterator[SecretShop]
         committed = {"committed": f"committed{random.token_hex(16)}"}
         data = make_project(tmp_path_factory.mktemp("data") / "project", Dialect.FORWARD)
         secret_shops.make_repositories(root, secret_shops.make_files(committed["committed"], data))
-        cloud.add("My Workspace", f"{places['prod']}/cloud.git", defaultEnvironment="cloud")
+        cloud.add("My Workspace", f"{places['ssh']}/cloud.git", defaultEnvironment="cloud")
         for name, value in values.items():
             monkeypatch.setenv(name, value)
         monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
@@ -254,8 +260,9 @@ def secret_shop(tmp_path, tmp_path_factory, monkeypatch) -> Iterator[SecretShop]
         monkeypatch.setenv("KEY_FILE", str(key))
         del values["CLOUD_ID"]  # says who asks, as a user's name does
         secrets = {**values, "CLOUD_TOKEN": TOKEN, "SIGNING_KEY": key.read_text()}
+        secrets["SSH_KEY"] = (keys / "cloud").read_text()
         with dg.DagsterInstance.get() as instance:
-            yield SecretShop(root, servers, tinybird, cloud, secrets, committed, instance)
+            yield SecretShop(root, servers, sshd, tinybird, cloud, secrets, committed, instance)
 
 
 @contextlib.contextmanager
@@ -331,6 +338,11 @@ def all_goes_wrong(shop: SecretShop, monkeypatch) -> None:
     assert "API key" in shop.keep("cloud", deploy(shop, "cloud"))
     with shop.tinybird.down():
         shop.keep("tinybird", deploy(shop, "staging"))
+    shop.sshd.allow_nobody()
+    assert "Permission denied (publickey)" in shop.keep("ssh", shop.shop.materialize("cloud"))
+    (shop.sshd.folder.parent / "cloud").chmod(0o644)
+    assert "ssh.key" in shop.keep("an open key", shop.shop.materialize("cloud"))
+    shop.command("promote", "cloud")
     shop.servers["staging"].shutdown()
     shop.servers["staging"].server_close()
     shop.keep("down", shop.shop.materialize("staging"))
@@ -356,6 +368,7 @@ def were_used(shop: SecretShop, said: str) -> None:
         login = base64.b64encode(f"ada:{shop.secrets[f'{name.upper()}_GIT']}".encode()).decode()
         assert f"Basic {login}" in {given for _, given in server.requests}, name
     assert {asked.who for asked in shop.tinybird.requests if asked.status < 300} >= {"staging_acme"}
+    assert ("git-receive-pack", "cloud.git") in shop.sshd.asked()
     bodies = [body for _, _, body in shop.cloud.requests]
     assert any(CLIENT_SECRET.encode() in body for body in bodies)
     assert any(given == f"Bearer {TOKEN}" for _, given, _ in shop.cloud.requests)

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataops_dagster import signatures
+from dataops_dagster import signatures, ssh
 from dataops_dagster.errors import ConfigError, ToolError
 from dataops_dagster.git import Access
 from dataops_dagster.model import Decision, DecisionKind
@@ -373,7 +373,7 @@ def test_an_ssh_keygen_that_cannot_tell_is_an_error_and_no_refusal(
     (programs / "ssh-keygen").write_text(f"#!/bin/sh\n{script}\n")
     (programs / "ssh-keygen").chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
-    monkeypatch.setattr(signatures, "_SECONDS", seconds)
+    monkeypatch.setattr(ssh, "KEYGEN_SECONDS", seconds)
     with pytest.raises(ToolError, match=problem):
         world.approvals()
 

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -216,7 +217,12 @@ def audit(session: Session, target: str, repository: Path | None) -> None:
 
 def _at(project: Project, target: Workspace, folder: Path) -> tuple[Project, Workspace]:
     """Return the project with the target's repository in a folder of this machine."""
-    moved = target.model_copy(update={"repository": folder.resolve().as_uri(), "credential": None})
+    here: dict[str, Any] = {
+        "repository": folder.resolve().as_uri(),
+        "credential": None,
+        "ssh": None,
+    }
+    moved = target.model_copy(update=here)
     workspaces = {**project.workspaces, target.name: moved}
     update = {"workspaces": workspaces, "protocols": (*project.protocols, "file")}
     return project.model_copy(update=update), moved
