@@ -1,4 +1,4 @@
-"""The documentation: every example in it is run, and what it lists is what there is."""
+"""The documentation: what is shown of configuration and programs works, and what is listed is what there is."""
 
 from __future__ import annotations
 
