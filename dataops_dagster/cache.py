@@ -156,10 +156,19 @@ class Cache(Objects):
         except ToolError as error:
             if not _BROKEN.search(error.tail):
                 raise
-            with self._locked():
-                if self._born == seen:  # else somebody else made it anew
-                    self._make()
-            raise CacheBroken(error, self.folder) from None
+            raise self._healed(error, seen) from None
+
+    def _healed(self, error: ToolError, seen: int) -> CacheBroken:
+        """Make the cache anew, unless somebody did since it was `seen`; returns what to raise."""
+        with self._locked():
+            if self._born == seen:
+                self._make()
+        return CacheBroken(error, self.folder)
+
+    def _must_be_there(self) -> None:
+        """Make it anew where somebody deleted it meanwhile; raises `CacheBroken`."""
+        if not self._born:
+            raise self._healed(ToolError(f"using {self.folder}", None, "it was deleted"), 0)
 
     @staticmethod
     def _patient(command: HardenedGit, *arguments: str, **options: Any) -> process.Completed:

@@ -217,6 +217,7 @@ class Store(Cache):
             raise
 
     def _remote(self, access: Access) -> Remote:
+        self._must_be_there()
         return Remote(access, str(self.folder))
 
     def _tips(self) -> dict[str, str]:
