@@ -23,6 +23,9 @@ from dataops_dagster.orchestration.instance import HomeInstance
 from tests.conftest import WORKSPACES, Shop, fill, make_shop, promote_all_the_way, shop_at
 from tests.pages import BLOCKS, DEMO, ROOT, Block, blocks, run
 from tests.repositories import git
+from tests.test_meltano_cloud import cloud
+
+__all__ = ["cloud"]  # a fixture
 
 # --- run --------------------------------------------------------------------------------------
 
@@ -241,3 +244,16 @@ def test_a_script_or_module_that_is_shown_is_there(parse, words):
     for word in rest:
         named = re.sub(r"\{.*\}", "*", word)
         assert not named.startswith("tests/") or list(ROOT.glob(named))
+
+
+# --- run on a stand-in ------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_what_is_shown_of_meltano_cloud_ends_well_on_a_stand_in(cloud, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shown = [words for _, words in SHOWN if words[:2] == ["dataops", "meltano-cloud"]]
+    assert shown
+    for _, group, verb, *rest in sorted(shown, key=lambda words: words[2] != "create"):
+        done = run(shlex.join(["dataops", group, "--url", cloud.url, verb, *rest]))
+        assert done.exit_code == 0, f"{verb} {rest}: {done.output}"
