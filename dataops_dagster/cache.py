@@ -34,7 +34,7 @@ export; these lines, in `info/attributes`, outrank them."""
 _OUTDATED_SECONDS = 60.0
 """Nobody adds nothing to a file that it writes for so long."""
 
-_LOCK_SECONDS, _PAUSE_SECONDS = 3.0, 0.1
+_LOCK_SECONDS, PAUSE_SECONDS = 3.0, 0.1
 """How long git's own lock of a file may be held by somebody who lives, and when to look again."""
 
 _SAMPLE, _LOOSE_IN_SAMPLE, _PACKS = "17", 27, 50
@@ -179,7 +179,7 @@ class Cache(Objects):
             except ToolError as error:
                 if not _is_held(error):
                     raise
-            time.sleep(_PAUSE_SECONDS)
+            time.sleep(PAUSE_SECONDS)
 
     @property
     def _born(self) -> int:

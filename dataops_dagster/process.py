@@ -34,15 +34,19 @@ LINE_LIMIT_BYTES = 10_000
 _CHUNK_BYTES = 65_536
 
 _GUARD = """
+wait_for_its_end() {
+  left=$1
+  while [ "$left" -gt 0 ] && kill -s 0 "$group"; do
+    case $(cat "/proc/$group/stat") in *') Z '*) break ;; esac  # ended, and nobody took notice yet
+    sleep 0.1
+    left=$((left - 1))
+  done
+}
 read -r group || exit
 read -r _  # until all that could write is gone
+wait_for_its_end "$1"
 kill -s TERM -- "-$group"
-left=$1
-while [ "$left" -gt 0 ] && kill -s 0 "$group"; do
-  case $(cat "/proc/$group/stat") in *') Z '*) break ;; esac  # ended, and nobody took notice yet
-  sleep 0.1
-  left=$((left - 1))
-done
+wait_for_its_end "$2"
 kill -s KILL -- "-$group"
 """
 """Ends the group that its first line names when we are gone: who is killed cannot clean up. The
@@ -113,14 +117,16 @@ def run(
     memory: int | None = None,
     file_bytes: int | None = None,
     guarded: bool = False,
+    survives: float = 0.0,
 ) -> Completed:
     """Run a program to its end, or to `deadline` seconds, and end all of its process group.
 
     A file as `stdin`, read from its beginning, or as `stdout`, written where it stands, is handed to
     the program as it is: its size does not matter then. With `on_line`, standard output and error
     become one stream whose inert, redacted lines are handed over as they come, and the program is
-    `guarded`; without both are captured apart. A guarded program also ends when we are killed; until
-    then the descriptors `keep_open` stay open, though not to itself. Another one must wait for nobody:
+    `guarded`; without both are captured apart. A guarded program also ends when we are killed, and
+    `survives` us so many seconds, in which it may end by itself; until then the descriptors `keep_open`
+    stay open, though not to itself. Another one must wait for nobody:
     it is ended when it has computed for as long as its deadline. `gently` is the signal that asks the
     group to end before SIGKILL does. `umask` says what its files are withheld from, -1 that ours holds.
     Where the system can (Linux), each of its processes may have `memory` bytes, and no file that it
@@ -139,7 +145,7 @@ def run(
         program, held = ["/bin/sh", "-c", how, "sh", *command], b"\n"
     with contextlib.ExitStack() as stack:
         try:
-            guard = stack.enter_context(_guard(keep_open)) if guarded else None
+            guard = stack.enter_context(_guard(keep_open, survives)) if guarded else None
             process = subprocess.Popen(
                 program,
                 cwd=cwd,
@@ -168,10 +174,16 @@ def run(
 
 
 @contextlib.contextmanager
-def _guard(keep_open: Sequence[int]) -> Iterator[IO[bytes]]:
+def _guard(keep_open: Sequence[int], survives: float) -> Iterator[IO[bytes]]:
     """Start who outlives us; what is yielded takes the id of the group to end."""
     guard = subprocess.Popen(
-        ["/bin/sh", "-c", _GUARD, "sh", str(math.ceil(10 * GRACE_SECONDS))],
+        [
+            "/bin/sh",
+            "-c",
+            _GUARD,
+            "sh",
+            *(str(math.ceil(10 * s)) for s in (survives, GRACE_SECONDS)),
+        ],
         env=environment((), {}),
         bufsize=0,
         stdin=subprocess.PIPE,  # its other end is held by us alone: it closes when we are killed

@@ -292,7 +292,7 @@ def promote(
             if attempt == RACES:
                 raise
             continue
-        if not isinstance(answer, Raced):
+        if not isinstance(answer, Raced) or answer.lock:
             break
     return answer
 

@@ -6,12 +6,14 @@ import contextlib
 import dataclasses
 import hashlib
 import re
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from dataops_dagster.cache import LOCK, Cache, CacheBroken
+from dataops_dagster import process
+from dataops_dagster.cache import LOCK, PAUSE_SECONDS, Cache, CacheBroken
 from dataops_dagster.errors import ToolError
 from dataops_dagster.folders import cache_folder
 from dataops_dagster.git import (
@@ -31,6 +33,9 @@ _HAVES = 256
 
 _MANY_BLOBS = 20_000
 """More contents than this are not asked for one by one."""
+
+_BUSY_SECONDS = 2 * process.GRACE_SECONDS
+"""How long a lock in a server's repository may be in the way: who ends what was killed takes less."""
 
 _MOVED = re.compile(
     r"stale info|non-fast-forward|fetch first|already exists|cannot lock ref"
@@ -240,8 +245,19 @@ class Store(Cache):
         """Move the branch from `base` to `commit` and record `tags` (name to id), or nothing.
 
         A compare-and-swap: the lease names the one head for which the push may happen, and
-        `commit` descends from it, so the branch only ever moves forward.
+        `commit` descends from it, so the branch only ever moves forward. A server where somebody is
+        at work this moment is asked again.
         """
+        end = time.monotonic() + _BUSY_SECONDS
+        while True:
+            found = self._publish(access, branch, base=base, commit=commit, tags=tags)
+            if found is None or not found.lock or time.monotonic() > end:
+                return found
+            time.sleep(PAUSE_SECONDS)
+
+    def _publish(
+        self, access: Access, branch: str, *, base: str | None, commit: str, tags: dict[str, str]
+    ) -> PushRejected | None:
         ref = branch_ref(branch)
         updates: dict[str, tuple[str | None, str]] = {ref: (base, commit)}
         updates |= {f"refs/tags/{name}": (None, id_) for name, id_ in tags.items()}

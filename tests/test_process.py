@@ -370,6 +370,22 @@ def test_a_captured_program_ends_when_the_worker_that_started_it_is_killed(tmp_p
     assert ends(int(pid.read_text()), within=30)
 
 
+def test_a_program_that_survives_us_for_a_moment_ends_by_itself(tmp_path):
+    pid, done = tmp_path / "pid", tmp_path / "done"
+    program = ["sh", "-c", f"trap 'exit 1' TERM; echo $$ > {pid}; sleep 0.5; touch {done}"]
+    code = (
+        "from dataops_dagster import process\n"
+        f"process.run({program!r}, env=process.environment(('PATH',), {{}}), deadline=30,"
+        " guarded=True, survives=20)"
+    )
+    worker = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL)
+    until(lambda: pid.exists() and pid.read_text().strip())
+    worker.kill()
+    worker.wait()
+    assert ends(int(pid.read_text()), within=30)
+    assert done.exists()
+
+
 def test_a_guarded_program_is_what_it_would_be_without_a_guard(tmp_path):
     script = "cat; echo err >&2; echo $$; exit 129"
     plain = sh(script, stdin=b"in\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import subprocess
+import threading
 
 import pytest
 
@@ -162,6 +163,13 @@ def test_a_target_that_was_set_back_meanwhile_is_a_lost_race_too(promoted_shop: 
         promotion.publish(shop.project, ready, store=shop.store, now=NOW), promotion.Raced
     )
     assert shop.staging.head == first
+
+
+def test_a_lock_that_somebody_holds_for_a_moment_is_waited_for(shop: Shop):
+    lock = shop.staging.bare / "refs" / "heads" / "main.lock"
+    lock.touch()
+    threading.Timer(1.0, lock.unlink).start()
+    assert isinstance(shop.promote("staging"), Promoted)
 
 
 @pytest.mark.slow

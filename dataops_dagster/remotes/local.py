@@ -47,6 +47,7 @@ class LocalService:
         most: int = ANSWER_LIMIT_BYTES,
     ) -> IO[bytes]:
         answer = tempfile.TemporaryFile(dir=self.scratch)  # noqa: SIM115  # the caller closes it
+        pushes = program == "git-receive-pack" and not options
         done = process.run(
             ["git", program.removeprefix("git-"), "--stateless-rpc", *options, self.path],
             # The server's side: the repository's own settings and hooks hold, as they would for
@@ -60,7 +61,9 @@ class LocalService:
             # Who reads writes nothing but the answer; a push may be of any size.
             file_bytes=most + 1 if program == "git-upload-pack" else None,
             # A push runs the repository's hooks, which may wait for whatever they like.
-            guarded=program == "git-receive-pack" and not options,
+            guarded=pushes,
+            # Ended within its update of refs it may leave a lock, which only a person may remove.
+            survives=process.GRACE_SECONDS if pushes else 0.0,
         )
         if answer.seek(0, os.SEEK_END) > most:
             answer.close()

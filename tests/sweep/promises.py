@@ -16,8 +16,9 @@ from tests.sweep.nursery import Ended
 from tests.sweep.worlds import TARGETS, World
 from tests.telling import processes_of
 
-GRACE_SECONDS = 10.0
-"""When its caller was killed, a program has this long: it is asked to end, and killed five seconds later."""
+GRACE_SECONDS = 15.0
+"""When its caller was killed, a program has this long: a push may go on for five seconds, then it is asked
+to end, and killed five seconds later."""
 
 _PROBE = re.compile(r"\w{8}")
 """The file of a few bytes by which Python finds out where temporary files may be."""
