@@ -28,6 +28,7 @@ from dataops_dagster.orchestration.ops import (
     publish_op,
 )
 from dataops_dagster.orchestration.products import made
+from dataops_dagster.origins import origin_first
 from dataops_dagster.platforms import Purpose
 from dataops_dagster.platforms.tinybird import where_of
 from dataops_dagster.settings import Project, Workspace
@@ -129,6 +130,7 @@ def deployment_assets(project: Project) -> list[dg.AssetsDefinition]:
     deploying = {w.name: w for w in project.workspaces.values() if w.deploy}
     if not deploying:
         return []
+    first_to_last = origin_first(project)
     specs = [
         dg.AssetSpec(
             naming.deployment_key(project.name, name),
@@ -157,8 +159,8 @@ def deployment_assets(project: Project) -> list[dg.AssetsDefinition]:
         context: dg.AssetExecutionContext, config: DeployConfig
     ) -> Iterator[dg.MaterializeResult[Any]]:
         known_names(config.commits, deploying)
-        for key in context.selected_asset_keys:
-            workspace = deploying[key.path[-2]]
+        selected = {key.path[-2] for key in context.selected_asset_keys}
+        for workspace in (deploying[name] for name in first_to_last if name in selected):
             store = store_of(project)
             with answered_errors(), _alone(context, project, workspace):
                 yield from _deploy(context, project, workspace, config, store)
