@@ -113,6 +113,8 @@ def test_one_run_deploys_the_origin_first(ordered: DagsterShop):
     assert done.success
     made = [event.asset_key.path[1] for event in done.get_asset_materialization_events()]
     assert made == ["core", "app"]
+    told = ordered.defs.resolve_asset_graph().get(keys[0]).description
+    assert told == "What app serves in environment staging. Deployed after core."
 
 
 @pytest.mark.parametrize(

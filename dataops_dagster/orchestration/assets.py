@@ -28,9 +28,8 @@ from dataops_dagster.orchestration.ops import (
     publish_op,
 )
 from dataops_dagster.orchestration.products import made
-from dataops_dagster.origins import origin_first
+from dataops_dagster.origins import origin_first, origins
 from dataops_dagster.platforms import Purpose
-from dataops_dagster.platforms.tinybird import where_of
 from dataops_dagster.settings import Project, Workspace
 from dataops_dagster.store import Store, store_of
 
@@ -130,20 +129,18 @@ def deployment_assets(project: Project) -> list[dg.AssetsDefinition]:
     deploying = {w.name: w for w in project.workspaces.values() if w.deploy}
     if not deploying:
         return []
-    first_to_last = origin_first(project)
+    first_to_last, before = origin_first(project), origins(project)
     specs = [
         dg.AssetSpec(
             naming.deployment_key(project.name, name),
             deps=[naming.asset_key(project.name, name)],
-            description=f"What {name} serves in environment {workspace.environment}.",
+            # No dependency: each deployment of an origin would leave those who read it stale.
+            description=f"What {name} serves in environment {workspace.environment}."
+            + (f" Deployed after {', '.join(before[name])}." if before[name] else ""),
             group_name=project.name,
             kinds={workspace.deploy.platform} if workspace.deploy else set(),
             code_version=provenance.CODE_VERSION,
-            metadata=(
-                {"dataops/platform_workspace": where_of(workspace.tinybird)}
-                if workspace.tinybird
-                else None
-            ),
+            metadata=metadata.of_platform(workspace),
             skippable=True,
         )
         for name, workspace in deploying.items()
