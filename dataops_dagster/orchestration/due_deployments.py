@@ -10,7 +10,6 @@ import dagster as dg
 from dataops_dagster.orchestration import deployments, due_rollbacks, naming
 from dataops_dagster.orchestration.asking import ATTEMPTS, MARGIN, NOT_THERE, Decision, Wait
 from dataops_dagster.orchestration.look import Look
-from dataops_dagster.origins import origins
 from dataops_dagster.settings import Workspace
 
 
@@ -57,7 +56,7 @@ def brought_back(look: Look, target: Workspace) -> Decision:
 
 def _behind(look: Look, workspace: Workspace) -> Wait | None:
     """Say which origin does not serve its head yet, if one does not."""
-    for name in origins(look.project)[workspace.name]:
+    for name in look.origins[workspace.name]:
         commit = look.head(look.project.workspaces[name]).commit
         if commit is None or commit != deployments.deployed(look.instance, look.project.name, name):
             lacks = f"does not serve its head {commit[:12]} yet" if commit else "has no branch yet"
