@@ -14,6 +14,7 @@ from pathlib import Path
 from dataops_dagster import urls
 from dataops_dagster.gate import lint
 from dataops_dagster.meltano import lint as meltano_lint
+from dataops_dagster.origins import cycle
 from dataops_dagster.settings import ModifyDelete, Policy, Project, Workspace
 from dataops_dagster.settings_gate import FanIn, Gate, TreeRule
 from dataops_dagster.settings_steps import MeltanoCloudStep, TinybirdStep
@@ -277,6 +278,13 @@ def _tinybird(project: Project) -> Iterator[Mistake]:
                     "give each workspace one of its own at Tinybird",
                 )
         yield from _guarded(workspace, tinybird)
+    if names := cycle(project):
+        yield Mistake(
+            ("workspaces", names[0], "tinybird"),
+            "is deployed after itself: data sources are shared from"
+            f" {' to '.join((*names, names[0]))}",
+            "let data sources flow one way: remove what closes the circle from uses and shares",
+        )
 
 
 _OR_STAGING = "; or say production: false, if nobody is served by it"

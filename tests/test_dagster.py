@@ -514,6 +514,20 @@ def test_every_asset_of_a_workspace_has_its_owners_and_tags(tmp_path):
         assert tags.items() <= graph.get(key).tags.items()
 
 
+@pytest.mark.parametrize("page", ["", "https://github.com/acme/"])
+def test_a_workspace_that_is_never_deployed_says_which_workspace_at_tinybird_it_is(tmp_path, page):
+    host = "https://api.example.com"
+    tinybird = f'{{host: "{host}", workspace: staging_acme, token_variable: TB}}'
+    text = SHOP.replace("  prod:\n", f"    tinybird: {tinybird}\n  prod:\n")
+    text = text.replace("staging.git", f"{page}staging.git").replace("[file]", "[file, https]")
+    graph = DagsterShop(make_shop(tmp_path, text), None).defs.resolve_asset_graph()
+    told = graph.get(naming.asset_key("shop", "staging")).metadata
+    assert told["dataops/platform_workspace"] == f"staging_acme at {host} (forward)"
+    assert ("dagster/code_references" in told) == bool(page)
+    told = graph.get(naming.asset_key("shop", "prod")).metadata
+    assert "dataops/platform_workspace" not in told
+
+
 @pytest.mark.slow
 def test_what_a_step_produces_is_materialized_when_it_has_succeeded(tmp_path):
     text = SHOP.replace("[sh, run.sh]", "[sh, run.sh], produces: [staging/orders]")

@@ -101,11 +101,22 @@ def test_the_kubernetes_launcher_accepts_the_values(instance_of, tmp_path):
     assert context.run_k8s_config.container_config["resources"]["limits"] == {"memory": "2Gi"}
 
 
-def test_no_pod_mounts_a_volume_and_the_code_location_serves_our_definitions():
-    text = (EXAMPLES / "kubernetes" / "values.yaml").read_text()
-    assert "olume" not in "".join(line for line in text.splitlines() if "#" not in line)
+def test_the_pods_share_the_state_folder_alone_and_the_code_location_serves_our_definitions():
     (deployment,) = example("kubernetes/values.yaml")["dagster-user-deployments"]["deployments"]
     assert deployment["dagsterApiGrpcArgs"] == ["--module-name", DEFINITIONS]
+    assert deployment["includeConfigInLaunchedRuns"] == {"enabled": True}
+    variables = {each["name"]: each["value"] for each in deployment["env"]}
+    given = {"volumes": deployment["volumes"], "volume_mounts": deployment["volumeMounts"]}
+    context = K8sContainerContext.create_from_config({"k8s": given})
+    (volume,) = context.run_k8s_config.pod_spec_config["volumes"]
+    (mount,) = context.run_k8s_config.container_config["volume_mounts"]
+    assert mount["name"] == volume["name"]
+    assert mount["mount_path"] == variables["DATAOPS_STATE_DIR"]
+    assert not Path(variables["DATAOPS_CACHE_DIR"]).is_relative_to(mount["mount_path"])
+    claim = example("kubernetes/state.yaml")
+    assert claim["kind"] == "PersistentVolumeClaim"
+    assert volume["persistent_volume_claim"]["claim_name"] == claim["metadata"]["name"]
+    assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
 
 
 def test_the_celery_launcher_accepts_its_settings(instance_of, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import tempfile
 from pathlib import Path
 
 import dagster as dg
@@ -13,6 +14,7 @@ from click.testing import CliRunner
 from dataops_dagster import clock
 from dataops_dagster.cli import main
 from dataops_dagster.orchestration.readiness import Facts, Finding, judge, look
+from dataops_dagster.settings_steps import TinybirdStep
 from tests.conftest import Shop
 
 pytestmark = pytest.mark.slow
@@ -21,6 +23,8 @@ DEMO = Path(__file__).parent.parent / "dataops_dagster" / "demo" / "dagster.yaml
 
 READY = Facts(
     storage="Postgres",
+    launcher="",
+    state="",
     elsewhere=(),
     is_queued=True,
     default_limit=1,
@@ -87,6 +91,26 @@ def test_sqlite_is_enough_on_one_machine_and_not_on_two(empty_shop):
     found = findings(empty_shop, storage="Sqlite", elsewhere=elsewhere)["storage"]
     assert "there is runs by K8sRunLauncher" in found.says
     assert "storage.postgres" in found.mend
+
+
+@pytest.mark.parametrize(
+    ("state", "is_to_do"), [("", True), ("/tmp/dataops/state", True), ("/var/lib/dataops", False)]
+)
+def test_runs_on_other_machines_need_one_state_folder_to_deploy_to_tinybird(
+    empty_shop, monkeypatch, state, is_to_do
+):
+    monkeypatch.setattr(tempfile, "tempdir", "/tmp")
+    away = {"launcher": "K8sRunLauncher", "state": state}
+    assert "state folder of shop" not in findings(empty_shop, **away)
+    prod = empty_shop.project.workspaces["prod"]
+    deployed = prod.model_copy(update={"deploy": TinybirdStep(platform="tinybird")})
+    workspaces = {**empty_shop.project.workspaces, "prod": deployed}
+    project = empty_shop.project.model_copy(update={"workspaces": workspaces})
+    shop = dataclasses.replace(empty_shop, project=project)
+    assert "state folder of shop" not in findings(shop, state=state)
+    found = findings(shop, **away)["state folder of shop"]
+    assert "K8sRunLauncher" in found.says
+    assert ("DATAOPS_STATE_DIR" in found.mend) == is_to_do
 
 
 def test_the_demos_settings_are_those_that_are_asked_for(empty_shop, tmp_path):

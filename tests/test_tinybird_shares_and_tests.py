@@ -12,7 +12,7 @@ from dataops_dagster.errors import ConfigError, ToolError
 from dataops_dagster.settings_tinybird import Dialect
 from dataops_dagster.testing.tinybird import Fault
 from dataops_dagster.tinybird import testing
-from dataops_dagster.tinybird.deploying import Deployed, Planned
+from dataops_dagster.tinybird.deploying import Deployed
 from dataops_dagster.tinybird.model import Refusal
 from tests.tinybird_site import (
     USER_TOKEN,
@@ -77,8 +77,8 @@ def test_a_missing_share_is_an_error(site: Site, more, told):
 def test_the_origin_comes_before_those_who_use_it(site: Site, monkeypatch):
     uses = [{"datasource": "rides", "workspace": "core_acme"}]
     early = site.deploy(uses=uses)
-    assert isinstance(early, Planned)
-    assert "core_acme.rides: not shared with staging_acme yet" in str(early.refusal)
+    assert isinstance(early, Refusal)
+    assert "core_acme.rides: not shared with staging_acme yet" in str(early)
     assert site.served == set()
     core = site.stand_in.create_workspace("core_acme", site.workspace.dialect)
     monkeypatch.setenv("TB_CORE_TOKEN", core.token)

@@ -18,6 +18,9 @@ ATTEMPTS = 3
 PAUSE = timedelta(minutes=1)
 """How long nothing is asked for after a run that was refused, which counts as no attempt."""
 
+PATIENCE = 10
+"""After so many refused runs each pause is longer by one: each leaves a failed run behind."""
+
 PROMOTION = timedelta(minutes=30)
 """What a promotion may take; the first one fetches whole repositories."""
 
@@ -83,13 +86,16 @@ class Asking:
 
     def _paused(self, found: Sequence[dg.RunRecord], what: str) -> str:
         """Say that the newest run was refused a moment ago; else nothing."""
+        refused = sum(_was_refused(record.dagster_run) for record in found)
+        pause = PAUSE * max(1, refused - PATIENCE + 1)
         for record in found[:1]:
             run = record.dagster_run
             # Either way: a clock that was put back would make a pause of what it was put back by.
-            if _was_refused(run) and abs(self.now - record.update_timestamp) < PAUSE:
+            if _was_refused(run) and abs(self.now - record.update_timestamp) < pause:
+                later = "a minute" if pause == PAUSE else f"{pause // PAUSE} minutes"
                 return (
-                    f"{what} was refused, run {run.run_id}, as another is at work on the same;"
-                    " it is asked for again a minute later"
+                    f"{what} was refused, run {run.run_id}, as another is at work on the same, or"
+                    f" comes first; it is asked for again {later} later"
                 )
         return ""
 

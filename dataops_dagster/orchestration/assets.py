@@ -28,8 +28,8 @@ from dataops_dagster.orchestration.ops import (
     publish_op,
 )
 from dataops_dagster.orchestration.products import made
+from dataops_dagster.origins import origin_first, origins
 from dataops_dagster.platforms import Purpose
-from dataops_dagster.platforms.tinybird import where_of
 from dataops_dagster.settings import Project, Workspace
 from dataops_dagster.store import Store, store_of
 
@@ -129,19 +129,18 @@ def deployment_assets(project: Project) -> list[dg.AssetsDefinition]:
     deploying = {w.name: w for w in project.workspaces.values() if w.deploy}
     if not deploying:
         return []
+    first_to_last, before = origin_first(project), origins(project)
     specs = [
         dg.AssetSpec(
             naming.deployment_key(project.name, name),
             deps=[naming.asset_key(project.name, name)],
-            description=f"What {name} serves in environment {workspace.environment}.",
+            # No dependency: each deployment of an origin would leave those who read it stale.
+            description=f"What {name} serves in environment {workspace.environment}."
+            + (f" Deployed after {', '.join(before[name])}." if before[name] else ""),
             group_name=project.name,
             kinds={workspace.deploy.platform} if workspace.deploy else set(),
             code_version=provenance.CODE_VERSION,
-            metadata=(
-                {"dataops/platform_workspace": where_of(workspace.tinybird)}
-                if workspace.tinybird
-                else None
-            ),
+            metadata=metadata.of_platform(workspace),
             skippable=True,
         )
         for name, workspace in deploying.items()
@@ -157,8 +156,8 @@ def deployment_assets(project: Project) -> list[dg.AssetsDefinition]:
         context: dg.AssetExecutionContext, config: DeployConfig
     ) -> Iterator[dg.MaterializeResult[Any]]:
         known_names(config.commits, deploying)
-        for key in context.selected_asset_keys:
-            workspace = deploying[key.path[-2]]
+        selected = {key.path[-2] for key in context.selected_asset_keys}
+        for workspace in (deploying[name] for name in first_to_last if name in selected):
             store = store_of(project)
             with answered_errors(), _alone(context, project, workspace):
                 yield from _deploy(context, project, workspace, config, store)

@@ -1,4 +1,7 @@
-"""Is a deployment due? A head that its platform does not serve is asked for, once a commit."""
+"""Is a deployment due? A head that its platform does not serve is asked for, once a commit.
+
+Origins come first: who reads what another workspace shares waits until that one serves its head.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,8 @@ def deployment(look: Look, workspace: Workspace) -> Decision:
             f"its head {commit[:12]} is not a release; deploy it by hand if it should be",
             settled=True,
         )
+    if (behind := _behind(look, workspace)) and not due_rollbacks.is_rolled_back(look, workspace):
+        return behind
     tag = naming.deployment_tag(project, workspace.name, commit)
     config = {"commits": {workspace.name: commit}}
     return look.runs.ask(
@@ -47,6 +52,16 @@ def brought_back(look: Look, target: Workspace) -> Decision:
     if due_rollbacks.is_rolled_back(look, target):
         return deployment(look, target)
     return Wait("is deployed by hand, or by the clock", settled=True)
+
+
+def _behind(look: Look, workspace: Workspace) -> Wait | None:
+    """Say which origin does not serve its head yet, if one does not."""
+    for name in look.origins[workspace.name]:
+        commit = look.head(look.project.workspaces[name]).commit
+        if commit is None or commit != deployments.deployed(look.instance, look.project.name, name):
+            lacks = f"does not serve its head {commit[:12]} yet" if commit else "has no branch yet"
+            return Wait(f"is deployed after {name}, which {lacks}: it uses what that one shares")
+    return None
 
 
 def _approved_since(look: Look, tag: tuple[str, str], workspace: Workspace) -> set[str]:

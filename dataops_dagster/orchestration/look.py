@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -16,6 +16,7 @@ from dataops_dagster.heads import Head, Heads
 from dataops_dagster.model import Considered, Evidence
 from dataops_dagster.orchestration.asking import Asking
 from dataops_dagster.orchestration.book import BookOf, InstanceBook
+from dataops_dagster.origins import origins
 from dataops_dagster.settings import Project, Workspace
 from dataops_dagster.store import Store
 
@@ -37,6 +38,11 @@ class Look:
     def runs(self) -> Asking:
         """Dagster's runs, which a decision asks for one more of."""
         return Asking(self.instance, self.now)
+
+    @cached_property
+    def origins(self) -> Mapping[str, Sequence[str]]:
+        """Which workspaces are deployed before each one that deploys, by name."""
+        return origins(self.project)
 
     def head(self, workspace: Workspace) -> Head:
         """Return a workspace's head; raises `DataOpsError` when it could not be looked up."""

@@ -32,6 +32,7 @@ from dataops_dagster.model import (
 from dataops_dagster.orchestration import records
 from dataops_dagster.plan import overwritten, reason_of
 from dataops_dagster.platforms import Result
+from dataops_dagster.platforms.tinybird import where_of
 from dataops_dagster.settings import Workspace
 from dataops_dagster.text import inert
 
@@ -103,18 +104,23 @@ def page_of(workspace: Workspace, commit: str) -> dict[str, Any]:
 
 
 def of_workspace(workspace: Workspace) -> dict[str, Any]:
-    """Return what an asset's definition says: where its branch can be looked at."""
+    """Return what an asset's definition says: where its branch can be looked at, and who serves it."""
     page = urls.branch_page(workspace.repository, workspace.branch)
     if page is None:
-        return {}
+        return of_platform(workspace)
     with warnings.catch_warnings():
         warnings.simplefilter(
             "ignore", dg.BetaWarning
         )  # there is no other way to the UI's code links
         reference = dg.UrlCodeReference(url=page, label=f"{workspace.branch} of {workspace.name}")
-        return {
-            "dagster/code_references": dg.CodeReferencesMetadataValue(code_references=[reference])
-        }
+        references = dg.CodeReferencesMetadataValue(code_references=[reference])
+    return {**of_platform(workspace), "dagster/code_references": references}
+
+
+def of_platform(workspace: Workspace) -> dict[str, Any]:
+    """Return which workspace at Tinybird a workspace is, if it is one: name, host and dialect."""
+    served = workspace.tinybird
+    return {"dataops/platform_workspace": where_of(served)} if served else {}
 
 
 def of_hotfixes(commits: Sequence[Commit]) -> dict[str, Any]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import PurePath
 from typing import Any
 
 import dagster as dg
 
 from dataops_dagster.orchestration import naming
 from dataops_dagster.settings import Project
+from dataops_dagster.settings_steps import TinybirdStep
 
 _THIS_MACHINE = {"localhost", "127.0.0.1", "::1"}
 _SILENCE = timedelta(minutes=5)  # a daemon gives a sign of life each half minute
@@ -27,9 +31,15 @@ class Finding:
 
 @dataclass(frozen=True)
 class Facts:
-    """What an instance says of itself. A limit or number of retries that is not set is None."""
+    """What an instance says of itself. A limit or number of retries that is not set is None.
+
+    `launcher` starts runs on machines of their own, and is empty where none does; `state` is the
+    folder that `DATAOPS_STATE_DIR` names here.
+    """
 
     storage: str
+    launcher: str
+    state: str
     elsewhere: Sequence[str]
     is_queued: bool
     default_limit: int | None
@@ -48,9 +58,12 @@ def look(instance: dg.DagsterInstance, now: datetime) -> Facts:
     concurrency = instance.get_concurrency_config()
     granularity = concurrency.pool_config.pool_granularity
     states = instance.all_instigator_state()
+    launcher = type(instance.run_launcher).__name__.removeprefix("DefaultRunLauncher")
     return Facts(
         storage=type(instance.event_log_storage).__name__.removesuffix("EventLogStorage"),
-        elsewhere=_elsewhere(instance, states),
+        launcher=launcher,
+        state=os.environ.get("DATAOPS_STATE_DIR", ""),
+        elsewhere=_elsewhere(launcher, states),
         is_queued=concurrency.run_queue_config is not None,
         default_limit=concurrency.pool_config.default_pool_limit,
         granularity=granularity.value if granularity else "op",
@@ -79,14 +92,15 @@ def judge(facts: Facts, projects: Sequence[Project]) -> Iterator[Finding]:
     yield _daemon(facts)
     for project in projects:
         yield _sensors(facts, project)
+        if facts.launcher and _keeps_state(project):
+            yield _state(facts, project)
 
 
-def _elsewhere(instance: dg.DagsterInstance, states: Sequence[Any]) -> list[str]:
+def _elsewhere(launcher: str, states: Sequence[Any]) -> list[str]:
     """Say what of the instance is, or may be, on other machines."""
-    launcher = type(instance.run_launcher).__name__
     origins = (state.origin.repository_origin.code_location_origin for state in states)
     hosts = {getattr(origin, "host", None) or "localhost" for origin in origins} - _THIS_MACHINE
-    runs = [] if launcher == "DefaultRunLauncher" else [f"runs by {launcher}"]
+    runs = [f"runs by {launcher}"] if launcher else []
     return [*runs, *(f"a code location at {host}" for host in sorted(hosts))]
 
 
@@ -187,3 +201,18 @@ def _sensors(facts: Facts, project: Project) -> Finding:
             "switch them on in the UI, or dataops.yaml: set automation.enabled: true",
         )
     return Finding(what, "on")
+
+
+def _keeps_state(project: Project) -> bool:
+    return any(isinstance(w.deploy, TinybirdStep) for w in project.workspaces.values())
+
+
+def _state(facts: Facts, project: Project) -> Finding:
+    what = f"state folder of {project.name}"
+    if facts.state and not PurePath(facts.state).is_relative_to(tempfile.gettempdir()):
+        return Finding(what, f"{facts.state}; runs by {facts.launcher} must find one volume there")
+    return Finding(
+        what,
+        f"runs by {facts.launcher} forget what they deployed to Tinybird, each with its machine",
+        "set DATAOPS_STATE_DIR to a persistent volume that all runs of the project mount",
+    )

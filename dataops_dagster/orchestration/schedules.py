@@ -11,6 +11,7 @@ from dataops_dagster.orchestration.asking import Wait
 from dataops_dagster.orchestration.book import BookOf, InstanceBook
 from dataops_dagster.orchestration.look import Look
 from dataops_dagster.orchestration.requests import BY_THE_CLOCK, decided, schedules_of
+from dataops_dagster.origins import origins
 from dataops_dagster.settings import Project, Workspace
 from dataops_dagster.store import store_of
 
@@ -36,7 +37,8 @@ def _schedule(
         ),
     )
     def tick(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        heads = look_up_all(project, (workspace.name, *workspace.upstream))
+        before = origins(project).get(workspace.name, ())
+        heads = look_up_all(project, (workspace.name, *workspace.upstream, *before))
         store, now = store_of(project), clock.now()
         look = Look(project, heads, context.instance, store, now, book_of)
         found = decided(BY_THE_CLOCK[verb], look, workspace)

@@ -76,7 +76,7 @@ class Result:
     """Whether the program succeeded, what was run, in few words how it ended, and how long it took.
 
     One that `waits_for` the approval of a plan, by its digest, did not succeed and did not fail.
-    One that was `refused_by` somebody, who is at work on the same, was not even tried.
+    One that was `refused_by` somebody, who is at work on the same or comes first, was not even tried.
     """
 
     outcome: Outcome

@@ -82,8 +82,12 @@ def _deploy(wanted: Order) -> Result:
     if isinstance(answer, Deployed):
         return Result(Outcome.PASSED, ran, answer.detail, facts=facts)
     refusal = answer.refusal if isinstance(answer, Planned) else answer
-    waits_for = refusal.waits_for if refusal else ""
-    return Result(Outcome.FAILED, ran, str(refusal), facts=facts, waits_for=waits_for)
+    assert refusal  # else it would have been carried out
+    if (
+        refusal.origin
+    ):  # which says nothing of this commit: it would do as soon as that one is there
+        return Result(Outcome.ERRORED, ran, str(refusal), facts=facts, refused_by=refusal.origin)
+    return Result(Outcome.FAILED, ran, str(refusal), facts=facts, waits_for=refusal.waits_for)
 
 
 def _effects(wanted: Order, answer: Deployed | Planned | Refusal) -> Effects:

@@ -64,6 +64,9 @@ def deploy(order: Order) -> Deployed | Planned | Refusal:
 
 def _planned(site: Site) -> Planned | Refusal:
     order, unknown = site.order, tuple[str, ...]()
+    # Before tb reads a pipe whose data source is not there yet, and calls that a mistake.
+    if lacking := sharing.missing(site.client, site.identity, order.settings.uses):
+        return lacking
     there = site.client.resources()
     match order.settings.dialect:
         case Dialect.FORWARD:
@@ -102,7 +105,6 @@ def _refusal(site: Site, plan: DeploymentPlan, there: set[str]) -> Refusal | Non
             target=order.target,
             approved=order.approved,
         )
-        or sharing.missing(site.client, site.identity, order.settings.uses)
         or (classic.still_read(site, plan) if order.settings.dialect is Dialect.CLASSIC else None)
     )
 

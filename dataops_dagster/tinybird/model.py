@@ -133,12 +133,14 @@ class DeploymentPlan:
 class Refusal:
     """No: the deployment does not happen as it stands; `hint` says what would change that.
 
-    `waits_for` is the digest of the plan whose approval would.
+    `waits_for` is the digest of the plan whose approval would, `origin` the workspaces at Tinybird
+    that have to be deployed before.
     """
 
     reason: str
     hint: str
     waits_for: str = ""
+    origin: str = ""
 
     def __str__(self) -> str:
         return f"{self.reason} (hint: {self.hint})"

@@ -25,6 +25,7 @@ def missing(client: Client, found: Identity, uses: Sequence[Share]) -> Refusal |
     return Refusal(
         f"{', '.join(lacking)}: not shared with {found.name} yet",
         in_branch if found.is_branch else first,
+        origin=", ".join(sorted({name.partition(".")[0] for name in lacking})),
     )
 
 
