@@ -118,6 +118,13 @@ def test_an_override_decides_how_assets_appear(shop):
     assert graph.get(dg.AssetKey(["shop", "prod"])).tags["tier"] == "prod"
 
 
+def test_the_sensor_of_heads_stands_at_each_workspace_whatever_group_an_override_names(shop):
+    defs = built(attributes_of(shop), Owned)
+    selection = defs.get_sensor_def("heads_shop").asset_selection
+    found = selection.resolve(defs.resolve_asset_graph())
+    assert {key.to_user_string() for key in found} == {"shop/dev", "shop/staging", "shop/prod"}
+
+
 def promote(defs: dg.Definitions, target: str) -> bool:
     with dg.DagsterInstance.ephemeral() as instance:
         job = defs.resolve_job_def("promote_shop").get_subset(

@@ -33,11 +33,13 @@ LOOK_SECONDS = 20.0
 def heads_sensor(project: Project) -> dg.SensorDefinition:
     """Return the sensor that records heads which moved: no run is needed for it."""
     memory = Memory(project)
+    # By key: a component may put its assets into another group.
+    keys = (naming.asset_key(project.name, name) for name in project.workspaces)
 
     @dg.sensor(
         name=f"heads_{project.name}",
         description="Records where the project's branches are, so that staleness is true.",
-        asset_selection=dg.AssetSelection.groups(project.name),
+        asset_selection=dg.AssetSelection.assets(*keys),
         minimum_interval_seconds=_interval(project),
         default_status=sensor_status(project),
     )
