@@ -14,6 +14,7 @@ from typing import Any
 import dagster as dg
 
 from dataops_dagster import configuration, urls
+from dataops_dagster.audit import Landed
 from dataops_dagster.gate.lint import Finding
 from dataops_dagster.gate.verdicts import line, nested
 from dataops_dagster.model import (
@@ -64,6 +65,17 @@ def _lines(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 def of_plan(plan: Plan) -> dict[str, Any]:
     """Return what a plan says."""
     return {
+        **_of_history(plan),
+        "dataops/files_overwritten": len(plan.overwrites),
+        "dataops/lines_overwritten": sum(o.line_count or 0 for o in plan.overwrites),
+        "dataops/files_kept": len(plan.keeps),
+        **_lists(plan),
+    }
+
+
+def _of_history(plan: Plan) -> dict[str, Any]:
+    """Return what of a plan its target's history tells once it has landed."""
+    return {
         records.COMMIT: plan.commit,
         records.TREE: plan.tree,
         "dataops/upstream_commit": plan.upstream_commit,
@@ -72,28 +84,42 @@ def of_plan(plan: Plan) -> dict[str, Any]:
         "dataops/plan": plan.digest,
         "dataops/commits": plan.commit_count,
         "dataops/files_changed": len(plan.changes),
-        "dataops/files_overwritten": len(plan.overwrites),
-        "dataops/lines_overwritten": sum(o.line_count or 0 for o in plan.overwrites),
-        "dataops/files_kept": len(plan.keeps),
         "dataops/commit_list": table(
             ("commit", "author", "subject"),
             ((c.id[:12], c.author, c.subject) for c in plan.commits),
         ),
         "dataops/changes": table(("change", "path"), ((c.status, c.path) for c in plan.changes)),
-        **_lists(plan),
     }
 
 
 def of_landing(target: Workspace, plan: Plan, *, now: datetime, seconds: float) -> dict[str, Any]:
-    """Return what is known once a plan landed: how long that took, and how long its changes waited.
+    """Return what is known once a plan landed: how long that took, and how long its changes waited."""
+    took = {"dataops/merge_seconds": round(seconds, 3)}
+    return took | _waited(plan, now) | page_of(target, plan.commit)
 
-    The wait counts from the oldest of the commits that the plan names.
-    """
-    told: dict[str, Any] = {"dataops/merge_seconds": round(seconds, 3)}
-    if not plan.is_rollback:
-        oldest = max(0, min(commit.time for commit in plan.commits))  # it may claim any
-        told["dataops/lead_seconds"] = max(0, int(now.timestamp()) - oldest)
-    return told | page_of(target, plan.commit)
+
+def of_landed(landed: Landed | None) -> dict[str, Any]:
+    """Return what the record of a release tells to one who did not see it land."""
+    if landed is None:
+        return {}
+    plan, release = landed.plan, landed.release
+    gate = "\n".join(f"- {escape(said)}" for said in release.gate[:_ROWS])
+    return {
+        **_of_history(plan),
+        **of_hotfixes(plan.hotfixes),
+        **_of_skipped(plan),
+        **({records.GATE: dg.MetadataValue.md(gate)} if gate else {}),
+        **of_release(release),
+        **_waited(plan, release.time),
+    }
+
+
+def _waited(plan: Plan, landed: datetime) -> dict[str, Any]:
+    """Return how long the oldest of the commits that a plan names waited; a rollback brings none."""
+    if plan.is_rollback or not plan.commits:
+        return {}
+    oldest = max(0, min(commit.time for commit in plan.commits))  # it may claim any
+    return {"dataops/lead_seconds": max(0, int(landed.timestamp()) - oldest)}
 
 
 def page_of(workspace: Workspace, commit: str) -> dict[str, Any]:
@@ -133,11 +159,15 @@ def _lists(plan: Plan) -> dict[str, Any]:
         kept = [(each.path, reason_of(each)) for each in plan.keeps]
         lists["dataops/keeps"] = table(("path", "why"), kept)
     lists |= of_hotfixes(plan.hotfixes)
-    if plan.skipped:
-        lists["dataops/skipped"] = table(("commit",), ((commit,) for commit in plan.skipped))
+    lists |= _of_skipped(plan)
     if plan.configuration:
         lists["dataops/configuration"] = sections(configuration.tables(plan.configuration))
     return lists
+
+
+def _of_skipped(plan: Plan) -> dict[str, Any]:
+    rows = ((commit,) for commit in plan.skipped)
+    return {"dataops/skipped": table(("commit",), rows)} if plan.skipped else {}
 
 
 def of_verdicts(verdicts: Sequence[Verdict]) -> dict[str, Any]:

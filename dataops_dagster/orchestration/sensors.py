@@ -10,6 +10,7 @@ import dagster as dg
 
 from dataops_dagster import clock, rollback
 from dataops_dagster.errors import DataOpsError
+from dataops_dagster.git import LOOKUP_SECONDS
 from dataops_dagster.heads import Head, Heads, look_up_all
 from dataops_dagster.model import Considered, Held
 from dataops_dagster.orchestration import metadata, naming, outlook, provenance, records
@@ -88,8 +89,9 @@ def _moved(
             continue
         key = naming.asset_key(project.name, workspace.name)
         tags = {naming.DATA_VERSION_TAG: str(head.commit)}
+        page = metadata.page_of(workspace, str(head.commit))
         if not workspace.upstream:
-            yield dg.AssetObservation(key, tags=tags)
+            yield dg.AssetObservation(key, tags=tags, metadata=page)
         elif not _is_being_moved(asking, project, workspace) and recorded[
             workspace.name
         ] == records.recorded_head(instance, project.name, workspace):
@@ -97,13 +99,15 @@ def _moved(
             yield dg.AssetMaterialization(
                 key,
                 description="The head was moved, and no run here recorded it.",
+                # First: it brings the head's history.
                 tags=tags | _provenance(project, workspace, heads),
                 metadata={
                     records.COMMIT: str(head.commit),
                     records.OUTCOME: f"release {head.release}"
                     if head.release
                     else "moved by others",
-                    **({} if head.release else _drift(project, workspace, head)),
+                    **page,
+                    **(_landed if head.release else _drift)(project, workspace, head),
                 },
             )
             if time.monotonic() > until:
@@ -122,11 +126,17 @@ def _is_being_moved(asking: Asking, project: Project, target: Workspace) -> bool
     return any(asking.busy(tag, "it", PROMOTION) for tag in movers)
 
 
+def _landed(project: Project, target: Workspace, head: Head) -> dict[str, Any]:
+    """Return what the record of a release tells."""
+    store = store_of(project, seconds=LOOKUP_SECONDS)
+    return metadata.of_landed(provenance.landed(project, target, head, store=store))
+
+
 def _drift(project: Project, target: Workspace, head: Head) -> dict[str, Any]:
     """Return what a target got since its last release; nothing where that cannot be looked up now."""
     try:
         found = rollback.at(project, target, head, store=store_of(project, seconds=FETCH_SECONDS))
-        return metadata.of_hotfixes(found.since_last)
+        return metadata.of_hotfixes(found.since_last())
     except DataOpsError:
         return {}
 
