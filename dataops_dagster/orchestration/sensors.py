@@ -167,7 +167,11 @@ def gates_sensor(
         observer = Observer(look, memory, until, begin)
         due = observer.due()
         begin = observer.begin
-        shown = list(_gates(project, context.instance, look.considered))
+        shown = [
+            event
+            for show in (_gates, _merges)
+            for event in show(project, context.instance, look.considered)
+        ]
         for reason in due.reasons if due.requests else ():  # else they are what is answered
             context.log.info(reason)
         # What is shown anew is to be read back first.
@@ -190,9 +194,30 @@ def _gates(
         yield dg.AssetObservation(key, description="Where its gate stands.", metadata=shown)
         said["metadata"] = shown
         yield dg.AssetCheckEvaluation(asset_key=key, check_name=naming.GATE_CHECK, **said)
-        if not isinstance(found, Held) or found.plan:  # else nobody has merged anything yet
-            merged = outlook.merge_said(found)
-            yield dg.AssetCheckEvaluation(asset_key=key, check_name=naming.MERGE_CHECK, **merged)
+
+
+def _merges(
+    project: Project, instance: dg.DagsterInstance, considered: Mapping[str, Considered]
+) -> Iterator[dg.AssetCheckEvaluation]:
+    """Yield what would be merged into each target, where that has changed."""
+    made = [
+        dg.AssetCheckEvaluation(
+            asset_key=naming.asset_key(project.name, name),
+            check_name=naming.MERGE_CHECK,
+            **outlook.merge_said(found),
+        )
+        for name, found in considered.items()
+        if not isinstance(found, Held) or found.plan  # else nobody has merged anything yet
+    ]
+    shown = records.shown_checks(instance, [merge.asset_check_key for merge in made])
+    for merge in made:
+        before = shown.get(merge.asset_check_key)
+        if before is None or _said(before) != _said(merge):
+            yield merge
+
+
+def _said(check: dg.AssetCheckEvaluation) -> tuple[Any, ...]:
+    return check.passed, check.description, check.metadata
 
 
 def _interval(project: Project) -> int:
