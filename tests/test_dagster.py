@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -342,16 +343,32 @@ def test_a_run_that_finds_its_promotion_landed_and_untold_tells_it(dagster_shop:
     assert told["dataops/commits"].value == plan.commit_count
 
 
+def rewrite_record(bare: Path, old: str, new: str) -> None:
+    """Put another record in the place of a workspace's only one, as one who may push tags can."""
+    tag = git(bare, "tag")
+    text = git(bare, "for-each-ref", "--format=%(contents)", f"refs/tags/{tag}")
+    assert old in text
+    git(bare, "tag", "--force", "-a", "-m", text.replace(old, new), tag, "main")
+
+
 def test_a_record_that_does_not_fit_its_commit_is_not_shown(dagster_shop: DagsterShop):
     shop = dagster_shop.shop
     shop.promote("staging")
-    (tag,) = shop.staging.tags()
-    text = git(shop.staging.bare, "for-each-ref", "--format=%(contents)", f"refs/tags/{tag}")
-    lie = text.replace("Equality: ", "Equality: same commit, not ")
-    git(shop.staging.bare, "tag", "--force", "-a", "-m", lie, tag, "main")
+    rewrite_record(shop.staging.bare, "Equality: ", "Equality: same commit, not ")
     dagster_shop.tick("heads_shop")
     told = dagster_shop.latest("shop", "staging").metadata
     assert told.keys() == {"dataops/commit", "dataops/outcome"}
+
+
+def test_what_a_record_says_of_the_gate_is_inert_and_short(dagster_shop: DagsterShop):
+    shop = dagster_shop.shop
+    shop.promote("staging")
+    gate = "Gate: <script>alert(1)</script>" + 2_000 * "x" + "\n"
+    rewrite_record(shop.staging.bare, "Time: ", 60 * gate + "Time: ")
+    dagster_shop.tick("heads_shop")
+    told = dagster_shop.latest("shop", "staging").metadata["dataops/gate"].md_str
+    assert told.startswith("- &lt;script&gt;")
+    assert len(told) < 60_000
 
 
 def test_what_cannot_be_looked_up_of_a_release_leaves_the_event_that_a_head_moved(

@@ -110,7 +110,7 @@ class DataOpsProjectComponent(dg.Component):
         given = attributes.model_dump() if attributes else {}
         file = context.path if context.path.is_file() else context.path / "defs.yaml"
         resolving = context.resolution_context.at_path("attributes")
-        return cls(_project(templates.filled(given, resolving, file), file))
+        return cls(_project(templates.filled(given, resolving, file=file), file))
 
     def get_asset_spec(
         self,

@@ -36,7 +36,8 @@ from dataops_dagster.platforms import Result
 from dataops_dagster.settings import Workspace
 from dataops_dagster.text import inert
 
-_ROWS = 50
+_ROWS, _LINE = 50, 1000
+"""How many lines are shown, and how much of one: what people and repositories say may have any length."""
 
 
 def escape(text: str) -> str:
@@ -99,11 +100,14 @@ def of_landing(target: Workspace, plan: Plan, *, now: datetime, seconds: float) 
 
 
 def of_landed(landed: Landed | None) -> dict[str, Any]:
-    """Return what the record of a release tells to one who did not see it land."""
+    """Return what the record of a release tells to one who did not see it land.
+
+    No commit bears out what it says of the gate, an override, and commits that were skipped.
+    """
     if landed is None:
         return {}
     plan, release = landed.plan, landed.release
-    gate = "\n".join(f"- {escape(said)}" for said in release.gate[:_ROWS])
+    gate = "\n".join(f"- {escape(said[:_LINE])}" for said in release.gate[:_ROWS])
     return {
         **_of_history(plan),
         **of_hotfixes(plan.hotfixes),
@@ -166,7 +170,7 @@ def _lists(plan: Plan) -> dict[str, Any]:
 
 
 def _of_skipped(plan: Plan) -> dict[str, Any]:
-    rows = ((commit,) for commit in plan.skipped)
+    rows = ((commit[:_LINE],) for commit in plan.skipped)
     return {"dataops/skipped": table(("commit",), rows)} if plan.skipped else {}
 
 
@@ -244,7 +248,7 @@ def is_mergeable(considered: Considered) -> bool:
 
 def of_release(release: Release) -> dict[str, Any]:
     """Return what a release says beyond its plan."""
-    override = {"dataops/override": release.override} if release.override else {}
+    override = {"dataops/override": release.override[:_LINE]} if release.override else {}
     return named(release.tag) | override
 
 

@@ -6,6 +6,7 @@ Dagster reads all that a template gives as Python would; what the settings take 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,35 +21,40 @@ _NO_LITERAL = "="
 """No literal of Python's begins so: what stands behind it comes out as it is."""
 
 
-def filled(given: Any, context: dg.ResolutionContext, file: Path) -> Any:
+def filled(given: Any, context: dg.ResolutionContext, *, file: Path) -> Any:
     """Return attributes with their templates filled in; raises `ConfigError` where one gives nothing."""
     schema = config.schema()
-    return _filled(given, context, file, (), _Place(schema["$defs"], [schema]))
+    return _filled(given, context, place=_Place(file, schema["$defs"], (schema,)))
 
 
+@dataclass(frozen=True)
 class _Place:
     """A place in the settings, by the schemas of which a value there fits one; none says anything."""
 
-    def __init__(self, definitions: Mapping[str, Any], schemas: list[Any]) -> None:
-        self._definitions = definitions
-        self._schemas = [one for schema in schemas for one in self._offered(schema)]
+    file: Path
+    definitions: Mapping[str, Any]
+    schemas: tuple[Mapping[str, Any], ...]
+    keys: tuple[str | int, ...] = ()
 
     @property
     def types(self) -> set[str]:
         """What it takes, as JSON Schema names it."""
-        return {schema["type"] for schema in self._schemas if "type" in schema} or {"string"}
+        return {schema["type"] for schema in self._offered() if "type" in schema} or {"string"}
 
     def below(self, key: str | int) -> _Place:
         """Return the place of a key, or of an item of a list."""
-        found = [_part(schema, key) for schema in self._schemas]
-        return _Place(self._definitions, [part for part in found if isinstance(part, dict)])
+        found = (_part(schema, key) for schema in self._offered())
+        schemas = tuple(part for part in found if isinstance(part, dict))
+        return replace(self, schemas=schemas, keys=(*self.keys, key))
 
-    def _offered(self, schema: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-        if "$ref" in schema:
-            schema = self._definitions[schema["$ref"].rpartition("/")[2]]
-        yield schema
-        for one in (*schema.get("anyOf", ()), *schema.get("oneOf", ())):
-            yield from self._offered(one)
+    def _offered(self) -> Iterator[Mapping[str, Any]]:
+        waiting = list(self.schemas)
+        while waiting:
+            schema = waiting.pop()
+            if "$ref" in schema:
+                schema = self.definitions[schema["$ref"].rpartition("/")[2]]
+            yield schema
+            waiting += [*schema.get("anyOf", ()), *schema.get("oneOf", ())]
 
 
 def _part(schema: Mapping[str, Any], key: str | int) -> Any:
@@ -57,15 +63,9 @@ def _part(schema: Mapping[str, Any], key: str | int) -> Any:
     return schema.get("properties", {}).get(key) or schema.get("additionalProperties")
 
 
-def _filled(
-    given: Any,
-    context: dg.ResolutionContext,
-    file: Path,
-    keys: tuple[str | int, ...],
-    place: _Place,
-) -> Any:
+def _filled(given: Any, context: dg.ResolutionContext, *, place: _Place) -> Any:
     def inner(key: Any, value: Any) -> Any:
-        return _filled(value, context.at_path(key), file, (*keys, key), place.below(key))
+        return _filled(value, context.at_path(key), place=place.below(key))
 
     if isinstance(given, Mapping):
         return {key: inner(key, value) for key, value in given.items()}
@@ -76,7 +76,7 @@ def _filled(
     value: Any = context.resolve_value(given)
     if value is None:
         raise ConfigError.at(
-            f"{file}: {'.'.join(map(str, keys))}",
+            f"{place.file}: {'.'.join(map(str, place.keys))}",
             "its template gives nothing",
             "set the environment variable that it names where the code location is started",
         )
