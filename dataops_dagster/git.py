@@ -64,6 +64,7 @@ _SETTINGS = {
     "fetch.fsck.zeroPaddedFilemode": "ignore",
     "fetch.recurseSubmodules": "no",
     "gc.auto": "0",
+    "fetch.unpackLimit": "1",
     "http.followRedirects": "false",
     "http.lowSpeedLimit": "1000",
     "http.lowSpeedTime": "60",
@@ -99,6 +100,7 @@ _NO_ROOM = re.compile(
     r"|insufficient permission",
     re.IGNORECASE,
 )
+_OTHERS = re.compile(r"dubious ownership")
 _ABSENT = re.compile(
     r"not found|does not appear to be a git repository|error: 404|no such file"
     r"|is this a git repository|invalid gitfile|bad line length character",
@@ -109,8 +111,9 @@ _HINTS_OF_ANY = {
         f"it may take {MEMORY_BYTES // 1024**2} MiB: look for what is without measure in the"
         " repository, such as folders within folders that never end"
     ),
-    re.compile(r"died of signal 25"): (  # SIGXFSZ, as a server's bytes come by git's own commands
-        "a file of it is larger than `cache_limit`: raise that, or take the file out of the history"
+    # SIGXFSZ, when a server's bytes come by git's own commands.
+    re.compile(r"died of signal 25|invalid index-pack output"): (
+        "it may be larger than `cache_limit`: raise that, or take what is huge out of the history"
     ),
     re.compile(r"file name too long", re.IGNORECASE): (
         "a path in the repository is longer than this system takes: shorten it"
@@ -341,6 +344,11 @@ def error_of(
         hint = said
     elif access and _LOGIN.search(tail):
         hint = f"check {access.where}.credential, or the ssh key and known_hosts of this user"
+    elif access and _OTHERS.search(tail):
+        # git's own advice is a setting that we do not read.
+        hint = (
+            f"it is another user's: give it to this one, or name {access.where}.repository by ssh"
+        )
     elif access and _ABSENT.search(tail):
         hint = f"check {access.where}.repository"
         hint += f", and that {access.where}.ssh.key opens it" if access.ssh else ""

@@ -21,6 +21,9 @@ from dataops_dagster.text import inert
 EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 _EMAIL = "dataops@localhost"
 _AT_ONCE = 16 * 1024 * 1024
+_BLOCK = 4096
+"""What a file takes on a disk at least, in bytes; so we count one for an empty one, too."""
+
 HISTORY = 100_000
 """How far back a branch is looked through."""
 
@@ -122,9 +125,6 @@ class Objects(ABC):
         if count > limit:
             exclude += [f"^{base}"] if base else []
             count = int(self.text("rev-list", "--count", tip, *exclude))
-            own = own or (self.commit(base) if base else None)
-        if count > limit:
-            count = int(self.text("rev-list", "--count", tip, *([f"^{base}"] if base else [])))
             own = own or (self.commit(base) if base else None)
         return News(own, count, tuple(found.values())[:limit])
 
@@ -344,7 +344,7 @@ class Objects(ABC):
         """
         sizes = self.text("ls-tree", "-r", "--format=%(objectsize)", commit).split()
         # A small repository can stand for files without end: one content under many names.
-        if sum(int(size) for size in sizes if size.isdigit()) > self.limit:
+        if sum(max(int(size), _BLOCK) for size in sizes if size.isdigit()) > self.limit:
             raise TooMuch.exported(commit)
         with scratch.folder("export") as aside:
             env = {"GIT_INDEX_FILE": f"{aside}/index", "GIT_WORK_TREE": str(folder)}

@@ -272,7 +272,7 @@ def promote(
     With `digest` only the plan that it names is published.
     """
     answer: Answer = Raced(target.name, None)
-    for _ in range(RACES):
+    for attempt in range(1, RACES + 1):
         considered = consider(
             project,
             target,
@@ -286,7 +286,12 @@ def promote(
         considered = agreed(considered, digest)
         if not isinstance(considered, Ready):
             return considered
-        answer = publish(project, considered, store=store, now=now)
+        try:
+            answer = publish(project, considered, store=store, now=now)
+        except CacheBroken:  # what the plan rests on is gone; the next one fetches it anew
+            if attempt == RACES:
+                raise
+            continue
         if not isinstance(answer, Raced):
             break
     return answer

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -45,8 +46,9 @@ def command(ssh: Ssh | None) -> str:
     With a key of the workspace's own no other key, no agent and no configuration of ssh's applies.
     """
     options = {"BatchMode": "yes", "StrictHostKeyChecking": "yes"}
-    # No agent and no display for the server, whatever ~/.ssh/config says.
-    words = ["ssh", "-a", "-x"]
+    # No agent and no display for the server, and no connection that others opened, or that stays:
+    # whatever ~/.ssh/config says.
+    words = ["ssh", "-a", "-x", "-o", "ControlMaster=no", "-o", "ControlPath=none"]
     if ssh:
         words += ["-F", "/dev/null"]
         options |= {
@@ -99,11 +101,20 @@ def _check_file(path: str, where: str) -> os.stat_result:
 def must_be_readable(path: Path, where: str, hint: str) -> os.stat_result:
     """See that a file is there, without reading it; returns its status, or raises `ConfigError`."""
     try:
-        with path.open("rb") as file:
-            return os.fstat(file.fileno())
+        # What is no file, such as a pipe, would be waited for.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            found = os.fstat(descriptor)
+        finally:
+            os.close(descriptor)
     except OSError as error:
-        named = "" if where == str(path) else f"{path} "
-        raise ConfigError.at(where, f"{named}cannot be read: {error.strerror}", hint) from None
+        said = error.strerror
+    else:
+        if stat.S_ISREG(found.st_mode):
+            return found
+        said = "it is no file"
+    named = "" if where == str(path) else f"{path} "
+    raise ConfigError.at(where, f"{named}cannot be read: {said}", hint)
 
 
 def keygen(

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from dataops_dagster.cache import Cache, CacheBroken
+from dataops_dagster.cache import LOCK, Cache, CacheBroken
 from dataops_dagster.errors import ToolError
 from dataops_dagster.folders import cache_folder
 from dataops_dagster.git import (
     NETWORK_SECONDS,
     Access,
-    TooMuch,
     branch_ref,
 )
 from dataops_dagster.remotes import NotInPart, Remote, Wanted, command
@@ -37,7 +36,6 @@ _MOVED = re.compile(
     r"stale info|non-fast-forward|fetch first|already exists|cannot lock ref"
     r"|failed to (update|lock)|incorrect old value|atomic transaction failed"
 )
-_LOCK = re.compile(r"Unable to create '([^']+\.lock)': File exists")
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ class PushRejected:
     @property
     def lock(self) -> str:
         """The server's file that stood in the way; empty if none did."""
-        found = _LOCK.search(self.reason)
+        found = LOCK.search(self.reason)
         return found[1] if found else ""
 
 
@@ -108,7 +106,8 @@ class Store(Cache):
 
     def fetch_tags(self, access: Access, prefix: str) -> None:
         """Bring the tags below `prefix` into the cache, and drop those that are gone."""
-        with self._locked():
+        with self._locked(), self._tried():
+            self.room(access)
             command.fetch(
                 self.git,
                 access,
@@ -139,7 +138,7 @@ class Store(Cache):
         missing = [line[1:] for line in listed.split("\n") if line.startswith("?")]
         if missing:
             wanted = Wanted([tip] if len(missing) > _MANY_BLOBS else missing)
-            with self._locked():
+            with self._locked(), self._tried():
                 self._take(access, wanted)
 
     def _left_out(self, base: str | None) -> list[str]:
@@ -149,7 +148,7 @@ class Store(Cache):
 
     def _fetch(self, access: Access, wanted: Wanted, ref: str) -> None:
         """Bring a branch's tip, and keep it by `ref`."""
-        with self._locked():
+        with self._locked(), self._tried():
             self._sweep(everywhere=False)  # what is small and far apart goes when we pack
             try:
                 self._receive(access, wanted, ref)
@@ -157,9 +156,6 @@ class Store(Cache):
                 self._make()
                 self._whole.touch()
                 self._receive(access, wanted, ref)
-            except ToolError:
-                self._sweep()
-                raise
             self._keep(ref, wanted, access)
             self._tidy(access)
 
@@ -182,12 +178,10 @@ class Store(Cache):
 
     def _take(self, access: Access, wanted: Wanted) -> None:
         """Bring what is wanted, as far as there is room for it."""
-        remote = self._remote(access)
-        # What we unpack ourselves is small; git's own fetch unpacks whatever is few.
-        room = self.room(loose=remote.is_plain)
-        if room <= 0:
-            raise TooMuch.held_by(access)
-        remote.fetch(self.git, wanted, partial=self.is_partial, room=room, seconds=self.seconds)
+        room = self.room(access)
+        self._remote(access).fetch(
+            self.git, wanted, partial=self.is_partial, room=room, seconds=self.seconds
+        )
 
     def _prove_history(self, access: Access, wanted: Wanted) -> None:
         """Refuse a first fetch that lacks more than contents: git does not check the links then."""
@@ -199,7 +193,8 @@ class Store(Cache):
         except ToolError as error:
             self._make()
             what = f"fetching from {access.where}"
-            raise ToolError(what, None, error.tail, retryable=True) from None
+            hint = f"`git fsck` in {access.where}.repository says whether its history is whole"
+            raise ToolError(what, None, error.tail, retryable=True, hint=hint) from None
 
     @property
     def _whole(self) -> Path:
@@ -214,13 +209,15 @@ class Store(Cache):
             what = f"fetching from {access.where}"
             if "nonexistent object" in error.tail:
                 problem = f"{wanted.branch} no longer contains {tip}"
-                raise ToolError(what, None, problem, retryable=True) from None
+                hint = "it was rewritten meanwhile: look again"
+                raise ToolError(what, None, problem, retryable=True, hint=hint) from None
             if "non-commit object" in error.tail:
                 problem, hint = f"{wanted.branch} points to no commit", "mend the branch there"
                 raise ToolError(what, None, problem, hint=hint) from None
             raise
 
     def _remote(self, access: Access) -> Remote:
+        self._must_be_there()
         return Remote(access, str(self.folder))
 
     def _tips(self) -> dict[str, str]:

@@ -14,9 +14,9 @@ import pytest
 
 from dataops_dagster.demo import daemon
 from dataops_dagster.demo.world import World
+from tests.pages import blocks
 from tests.repositories import git
 from tests.telling import demo, processes_of, unused_port, wait_for
-from tests.test_docs import blocks
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page

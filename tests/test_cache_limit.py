@@ -10,9 +10,12 @@ import pytest
 
 from dataops_dagster import config, remotes
 from dataops_dagster.errors import ConfigError, ToolError
+from dataops_dagster.git import Access, TooMuch
 from dataops_dagster.model import Promoted
+from dataops_dagster.remotes import wire
 from dataops_dagster.store import Store
 from tests.conftest import SHOP, Shop
+from tests.repositories import git
 
 MB = 1_000_000
 BOTH = pytest.mark.parametrize("plain", [False, True], ids=["by the protocol", "by git's command"])
@@ -78,6 +81,39 @@ def test_a_small_repository_that_stands_for_much_is_not_exported(shop: Shop, tmp
     assert not list((tmp_path / "files").iterdir())
     limited(shop, 20 * MB).store.export(shop.staging.head, tmp_path / "files")
     assert (tmp_path / "files" / "2.bin").stat().st_size == MB
+
+
+def test_many_small_files_count_as_what_they_take_on_a_disk(shop: Shop, tmp_path: Path):
+    shop.dev.commit({f"{number}.txt": "" for number in range(1000)}, "Say nothing often")
+    machine = limited(shop, 2 * MB)
+    assert isinstance(machine.promote("staging"), Promoted)
+    (tmp_path / "files").mkdir()
+    with pytest.raises(ToolError, match=r"cache_limit"):
+        machine.store.export(shop.staging.head, tmp_path / "files")
+
+
+@pytest.mark.parametrize("protocol", ["file", "http"])
+def test_an_answer_is_read_no_further_than_there_is_room(shop: Shop, smart_http, protocol):
+    commit = shop.dev.commit({"huge.bin": random(9)}, "Add what is huge")
+    url = smart_http(shop.root).url + "/dev.git" if protocol == "http" else shop.dev.bare.as_uri()
+    service = remotes.Remote(Access(url, "workspaces.dev", (protocol,)), str(shop.root))._service
+    request = wire.fetch_request([commit], [], thin=False, without_blobs=False)
+    with pytest.raises(TooMuch):
+        service.call("git-upload-pack", request, 30, most=MB)
+    service.call("git-upload-pack", request, 30, most=10 * MB).close()
+
+
+def test_tags_that_fill_the_cache_are_the_last(shop: Shop):
+    machine = limited(shop, 2 * MB)
+    assert isinstance(machine.promote("staging"), Promoted)
+    for number in range(3):
+        (shop.root / "blob").write_bytes(random(1))
+        blob = git(shop.staging.bare, "hash-object", "-w", str(shop.root / "blob"))
+        git(shop.staging.bare, "tag", f"dataops/shop/staging/{number}", blob)
+    where = Access.of(shop.project, shop.project.workspaces["staging"])
+    with pytest.raises(ToolError, match=r"cache_limit"):
+        machine.store.fetch_tags(where, "refs/tags/dataops/shop/staging")
+    assert kept(shop) < 2 * MB
 
 
 def test_the_projects_limit_is_its_caches(tmp_path: Path):

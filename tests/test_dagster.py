@@ -125,6 +125,15 @@ def test_a_run_whose_machine_died_is_not_waited_for_for_ever(dagster_shop: Dagst
     assert [request.job_name for request in found.requests] == ["promote_shop"]
 
 
+def test_runs_whose_machines_died_are_asked_for_again_a_few_times_only(dagster_shop: DagsterShop):
+    for hours in range(ATTEMPTS):
+        (request,) = dagster_shop.due(datetime.now(timezone.utc) + timedelta(hours=hours)).requests
+        started(dagster_shop, request)
+    found = dagster_shop.due(datetime.now(timezone.utc) + timedelta(hours=ATTEMPTS))
+    assert "promote_shop" not in {request.job_name for request in found.requests}
+    assert f"did not succeed in {ATTEMPTS} runs" in "\n".join(found.reasons)
+
+
 def test_the_evidence_names_commit_tree_environment_and_run(in_production: DagsterShop):
     shop = in_production.shop
     (evidence,) = InstanceBook(in_production.instance).find(

@@ -1,23 +1,19 @@
-"""The documentation: every example in it is run, and what it lists is what there is."""
+"""The documentation: what is shown of configuration and programs works, and what is listed is what there is."""
 
 from __future__ import annotations
 
 import dataclasses
 import re
 import runpy
-import shlex
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import timedelta
-from functools import cache
 from pathlib import Path
 
 import click
 import dagster as dg
 import pytest
 import yaml
-from click.testing import CliRunner, Result
 
 from dataops_dagster import build_dataops_definitions, clock, config, git
 from dataops_dagster.cli import main
@@ -31,42 +27,21 @@ from dataops_dagster.settings import Workspace
 from dataops_dagster.testing.tinybird import StandIn
 from tests import repositories, tinybird
 from tests.conftest import NOW, PROJECT_FILES, SHOP, Shop, make_shop
+from tests.pages import (
+    BLOCK,
+    BLOCKS,
+    DEMO,
+    PAGES,
+    ROOT,
+    Block,
+    answer_after,
+    blocks,
+    blocks_of,
+    run,
+)
 from tests.repositories import make_workspace
 
-ROOT = Path(__file__).parent.parent
-DEMO = ROOT / "dataops_dagster" / "demo"
-PAGES = sorted(
-    [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")], key=lambda p: str(p.relative_to(ROOT))
-)
-BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LANGUAGES = {"console", "python", "sh", "text", "yaml"}
-
-
-@dataclass(frozen=True)
-class Block:
-    """An example in a page."""
-
-    page: str
-    number: int
-    language: str
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.page}:{self.number}"
-
-
-@cache
-def blocks_of(page: Path) -> list[Block]:
-    found = BLOCK.findall(page.read_text())
-    name = str(page.relative_to(ROOT))
-    return [Block(name, i, language, text) for i, (language, text) in enumerate(found, 1)]
-
-
-BLOCKS = [block for page in PAGES for block in blocks_of(page)]
-
-
-def blocks(language: str, start: str = "") -> list[Block]:
-    return [b for b in BLOCKS if b.language == language and b.text.startswith(start)]
 
 
 def demo_configuration(folder: Path) -> Path:
@@ -78,13 +53,6 @@ def demo_configuration(folder: Path) -> Path:
 @pytest.fixture
 def demo(tmp_path: Path) -> dg.Definitions:
     return build_dataops_definitions(demo_configuration(tmp_path))
-
-
-def answer_after(block: Block) -> str:
-    """Return the text that the page shows right after an example."""
-    following = next(b for b in BLOCKS if b.page == block.page and b.number == block.number + 1)
-    assert following.language == "text"
-    return following.text
 
 
 # --- examples ---------------------------------------------------------------------------------
@@ -265,52 +233,6 @@ def test_the_predicate_that_is_shown_agrees_when_nothing_is_in_its_way(story: Sh
     assert plan
     assert may_land(plan, (), NOW)
     assert may_land(dataclasses.replace(plan, changes=()), (), NOW) is None
-
-
-# --- commands ---------------------------------------------------------------------------------
-
-
-def is_ours(block: Block) -> bool:
-    return all(line.startswith("dataops ") for line in block.text.splitlines())
-
-
-RUN = [block for block in blocks("sh") if is_ours(block)]
-
-
-def run(line: str) -> Result:
-    """Run a line of a shell that is one command of ours, perhaps with its output in a file."""
-    command, _, file = line.removeprefix("dataops ").partition(" > ")
-    done = CliRunner().invoke(main, shlex.split(command))
-    if file:
-        Path(file).write_text(done.stdout)
-    return done
-
-
-@pytest.mark.parametrize(
-    "page",
-    [
-        pytest.param(page, marks=() if page == "README.md" else pytest.mark.slow)
-        for page in sorted({block.page for block in RUN})
-    ],
-)
-def test_commands_that_are_shown_end_well(promoted_shop: Shop, tmp_path, monkeypatch, page):
-    promoted_shop.dev.commit({"pipeline.yml": "source: users\ntarget: lake\n"}, "Load into a lake")
-    promoted_shop.promote("staging")
-    home = tmp_path / "dagster"
-    home.mkdir()
-    (home / "dagster.yaml").write_text((DEMO / "dagster.yaml").read_text())
-    monkeypatch.setenv("DAGSTER_HOME", str(home))
-    monkeypatch.setenv("DATAOPS_CONFIG", str(tmp_path / "dataops.yaml"))
-    monkeypatch.chdir(tmp_path)
-    for block in RUN:
-        for line in block.text.splitlines() if block.page == page else ():
-            done = run(line)
-            assert done.exit_code == 0, f"{block}: {line}\n{done.output}"
-
-
-@pytest.mark.parametrize("block", blocks("sh"), ids=str)
-def test_what_is_marked_sh_is_run_here_or_is_a_task_of_dev_py(block):
-    assert is_ours(block) or block.text.startswith("python3 dev.py ")
 
 
 def test_the_readme_begins_with_one_command_that_shows_it_and_one_that_tests_it():

@@ -7,7 +7,9 @@ import os
 import shutil
 import socket
 import subprocess
+import threading
 from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -15,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from dataops_dagster import config, promotion, release
+from dataops_dagster.cache import CacheBroken
 from dataops_dagster.errors import ConfigError, ToolError
 from dataops_dagster.git import LOOKUP_SECONDS, Access, version
 from dataops_dagster.heads import look_up
@@ -633,18 +636,63 @@ def test_a_stale_lock_of_a_killed_git_heals(upstream, store):
     assert store.has(head)
 
 
+def test_a_lock_that_somebody_holds_for_a_moment_costs_no_cache(upstream, store):
+    store.fetch(access(upstream), "main", upstream.head)
+    (ref,) = (store.folder / "refs" / "heads" / "dataops").iterdir()
+    lock, before = ref.with_name(f"{ref.name}.lock"), store.made
+    lock.touch()
+    threading.Timer(1.0, lock.unlink).start()
+    store.fetch(access(upstream), "main", upstream.commit({"a.txt": "b\n"}))
+    assert store.made == before
+
+
+def test_of_two_who_find_one_cache_broken_one_makes_it_anew(upstream, store, monkeypatch):
+    head, other = upstream.head, Store(store.folder.parent, "shop")
+    store.fetch(access(upstream), "main", head)
+    shutil.rmtree(store.folder / "refs")
+    locked = Store._locked
+
+    @contextmanager
+    def later(self: Store):
+        monkeypatch.setattr(Store, "_locked", locked)
+        other.fetch(access(upstream), "main", head)  # the other one was first
+        with locked(self):
+            yield
+
+    monkeypatch.setattr(Store, "_locked", later)
+    with pytest.raises(CacheBroken):
+        store.git("rev-parse", head)
+    assert store.has(head)
+
+
+def test_making_one_cache_touches_no_other_that_is_being_made(upstream, store):
+    half = store.folder.parent / "making-other.git-x"
+    half.mkdir(parents=True)
+    store.fetch(access(upstream), "main", upstream.head)
+    assert half.exists()
+
+
+def test_a_cache_that_lost_its_attributes_exports_the_same(upstream, store):
+    upstream.commit({".gitattributes": "* text eol=crlf ident\n", "b.txt": "$Id$\n"}, "Attributes")
+    store.fetch(access(upstream), "main", upstream.head)
+    (store.folder / "info" / "attributes").unlink()
+    folder = exported(Store(store.folder.parent, "shop"), upstream)
+    assert (folder / "b.txt").read_bytes() == b"$Id$\n"
+
+
 def test_what_killed_writers_left_in_the_cache_goes_with_the_next_fetch(upstream, store):
     store.fetch(access(upstream), "main", upstream.head)
     objects = store.folder / "objects"
     (objects / "pack").mkdir(exist_ok=True)
-    pack, old, young = objects / "pack" / "tmp_pack_x", objects / "objold", objects / "objyoung"
-    for path in (pack, old, young):
+    old = objects / "pack" / "tmp_pack_old", objects / "objold"
+    young = objects / "pack" / "tmp_pack_young", objects / "objyoung"
+    for path in (*old, *young):
         path.write_text("half")
-    os.utime(old, (0, 0))
+    for path in old:
+        os.utime(path, (0, 0))
     store.fetch(access(upstream), "main", upstream.commit({"a.txt": "b\n"}))
-    assert not pack.exists()
-    assert not old.exists()
-    assert young.exists(), "somebody may be writing it"
+    assert not any(path.exists() for path in old)
+    assert all(path.exists() for path in young), "somebody may be writing them"
 
 
 def test_a_branch_that_became_a_folder_of_branches_is_still_fetched(upstream, store):

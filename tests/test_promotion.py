@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import subprocess
 
 import pytest
@@ -329,6 +330,19 @@ def test_a_pinned_commit_must_be_on_the_upstreams_branch(shop: Shop):
     answer = shop.promote("prod", commit="f" * 40)
     assert isinstance(answer, Rejected)
     assert "is not a commit on staging's branch" in answer.reason
+
+
+def test_a_cache_that_goes_between_plan_and_publish_is_fetched_anew(shop: Shop, monkeypatch):
+    publish = Store.publish
+
+    def gone(self: Store, *arguments, **more):
+        monkeypatch.undo()
+        shutil.rmtree(self.folder)
+        return publish(self, *arguments, **more)
+
+    monkeypatch.setattr(Store, "publish", gone)
+    assert isinstance(shop.promote("staging"), Promoted)
+    assert len(shop.staging.tags()) == 1
 
 
 def test_a_deleted_cache_costs_a_fetch_and_nothing_else(promoted_shop: Shop):

@@ -11,7 +11,8 @@ import pytest
 
 from dataops_dagster import config
 from dataops_dagster.cli import main
-from tests.test_docs import ROOT, commands
+from tests.pages import ROOT
+from tests.test_docs import commands
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("site")]
 

@@ -60,6 +60,8 @@ def test_with_a_key_ssh_takes_that_key_and_those_hosts_and_nothing_else():
 @pytest.mark.parametrize("settings", [None, Ssh(key="/key")])
 def test_without_a_file_of_its_own_ssh_takes_the_hosts_that_this_machine_knows(settings):
     told = understood(settings)
+    assert told["controlmaster"] == "false"  # no connection stays behind, or was there before
+    assert "controlpath" not in told
     assert told["userknownhostsfile"].split()[0].endswith("/.ssh/known_hosts")
     assert "/dev/null" not in told["globalknownhostsfile"]
     assert (told["batchmode"], told["stricthostkeychecking"]) == ("yes", "true")
@@ -92,6 +94,11 @@ def a_folder(key: Path) -> None:
     key.mkdir()
 
 
+def a_pipe(key: Path) -> None:
+    key.unlink()
+    os.mkfifo(key)
+
+
 def open_to_all(key: Path) -> None:
     key.chmod(0o644)
 
@@ -111,7 +118,8 @@ def garbage(key: Path) -> None:
 
 UNUSABLE = {
     absent: ("cannot be read: No such file", "a path begins at the folder of dataops.yaml"),
-    a_folder: ("cannot be read: Is a directory", "a path begins at the folder of dataops.yaml"),
+    a_folder: ("cannot be read: it is no file", "a path begins at the folder of dataops.yaml"),
+    a_pipe: ("cannot be read: it is no file", "a path begins at the folder of dataops.yaml"),
     open_to_all: ("may be used by others", "run `chmod 600 "),
     with_a_passphrase: ("needs a passphrase", "make a key without one"),
     a_public_one: ("is no private key", "name the file of the private key"),

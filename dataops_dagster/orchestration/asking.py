@@ -71,11 +71,8 @@ class Asking:
             dg.RunsFilter(tags={tag[0]: tag[1]}), limit=ATTEMPTS * 10
         )
         runs = [record.dagster_run for record in found]
-        ended = [
-            run
-            for run in runs
-            if run.is_finished and run.run_id not in told and not _was_refused(run)
-        ]
+        # One that is not finished died with its machine: none is at work.
+        ended = [run for run in runs if run.run_id not in told and not _was_refused(run)]
         if reason := _settled(ended, what, answered) or self._paused(found, what):
             return Wait(reason)
         # The key names what went before: Dagster never launches a second run for one key.

@@ -27,8 +27,8 @@ FETCH_SECONDS = 30.0
 so that a large repository's first fetch is a matter of materializing the target by hand once."""
 
 
-LOOK_SECONDS = 20.0
-"""After this, beside the look-ups, a look begins with no further workspace; the next one goes on."""
+LOOK_SECONDS = 25.0
+"""After this a look begins with no further workspace; the next one goes on there."""
 
 
 def heads_sensor(project: Project) -> dg.SensorDefinition:
@@ -160,9 +160,9 @@ def gates_sensor(
         nonlocal begin
         if memory:
             memory.refresh(context.instance)
-        heads = look_up_all(project)
+        until = time.monotonic() + LOOK_SECONDS
+        heads, now = look_up_all(project), clock.now()
         store = store_of(project, seconds=FETCH_SECONDS)
-        until, now = time.monotonic() + LOOK_SECONDS, clock.now()
         look = Look(project, heads, context.instance, store, now, book_of)
         observer = Observer(look, memory, until, begin)
         due = observer.due()

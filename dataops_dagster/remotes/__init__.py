@@ -50,9 +50,14 @@ class Service(Protocol):
         """Ask what the server can."""
 
     def call(
-        self, program: str, request: bytes | IO[bytes], seconds: float, *, is_long: bool = False
+        self,
+        program: str,
+        request: bytes | IO[bytes],
+        seconds: float,
+        *,
+        most: int = wire.ANSWER_LIMIT_BYTES,
     ) -> IO[bytes]:
-        """Send a request to one of git's programs; an answer that `is_long` has any size."""
+        """Send a request to one of git's programs; raises `TooMuch` for more than `most` bytes."""
 
 
 class NotInPart(ToolError):  # noqa: N818  # its name is what happened
@@ -105,11 +110,6 @@ class Remote:
         service = _SERVICES.get(protocol)
         self._service = service(access, scratch) if service and access.url not in _plain else None
 
-    @property
-    def is_plain(self) -> bool:
-        """Say whether only git's own commands reach it."""
-        return self._service is None
-
     def refs(self, names: Iterable[str], seconds: float) -> dict[str, str]:
         """Look up refs by full name, or by `prefix/*`; an annotated tag's commit is `NAME^{}`."""
         names = tuple(names)
@@ -130,7 +130,7 @@ class Remote:
     def fetch(self, git: Git, wanted: Wanted, *, partial: bool, room: int, seconds: float) -> None:
         """Bring objects into a bare repository, checked; raises `ToolError`.
 
-        A pack of more than `room` bytes is refused: `TooMuch`.
+        An answer of more than `room` bytes, and what frames them, is refused: `TooMuch`.
 
         `partial` says that the repository lacks the contents of some files already. Raises
         `NotInPart` when only a whole repository can take them.
@@ -143,11 +143,13 @@ class Remote:
             thin = in_part or not partial
             request = wire.fetch_request(wanted.ids, wanted.haves, thin=thin, without_blobs=in_part)
             with tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=self._scratch) as pack:
-                with closing(service.call(_UPLOAD, request, deadline.left, is_long=True)) as answer:
+                try:
+                    answer = service.call(_UPLOAD, request, deadline.left, most=room + room // 100)
+                except TooMuch:
+                    raise TooMuch.held_by(self.access) from None
+                with closing(answer):
                     for chunk in wire.pack(answer):
                         pack.write(chunk)
-                        if pack.tell() > room:
-                            raise TooMuch.held_by(self.access)
                 self._ingest(git, pack, partial=partial or in_part, deadline=deadline)
 
         def plain() -> None:

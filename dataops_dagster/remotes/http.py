@@ -13,7 +13,7 @@ from typing import IO, Any
 
 from dataops_dagster.connections import BROKEN, NOT_YET, REDIRECTS, body_of, persist, send
 from dataops_dagster.errors import ToolError
-from dataops_dagster.git import WITHOUT_MEASURE, Access
+from dataops_dagster.git import WITHOUT_MEASURE, Access, TooMuch
 from dataops_dagster.remotes.wire import ANSWER_LIMIT_BYTES, Unspoken
 from dataops_dagster.text import one_line
 
@@ -33,17 +33,19 @@ class HttpService:
         return self._ask("GET", f"info/refs?service={program}", None, {}, seconds)
 
     def call(
-        self, program: str, request: bytes | IO[bytes], seconds: float, *, is_long: bool = False
+        self,
+        program: str,
+        request: bytes | IO[bytes],
+        seconds: float,
+        *,
+        most: int = ANSWER_LIMIT_BYTES,
     ) -> IO[bytes]:
-        """Send a request to one of git's programs; returns the answer.
-
-        Only one that `is_long` may be of any size.
-        """
+        """Send a request to one of git's programs; returns the answer, of `most` bytes."""
         headers = {
             "Content-Type": f"application/x-{program}-request",
             "Accept": f"application/x-{program}-result",
         }
-        return self._ask("POST", program, request, headers, seconds, is_long=is_long)
+        return self._ask("POST", program, request, headers, seconds, most=most)
 
     def _ask(
         self,
@@ -53,7 +55,7 @@ class HttpService:
         headers: Mapping[str, str],
         seconds: float,
         *,
-        is_long: bool = False,
+        most: int = ANSWER_LIMIT_BYTES,
     ) -> IO[bytes]:
         """Ask until there is an answer, the deadline is over, or asking again is no use."""
 
@@ -62,7 +64,7 @@ class HttpService:
             return path != "git-receive-pack" or error.code in NOT_YET
 
         return persist(
-            lambda left: self._exchange(method, path, body, headers, left, is_long=is_long),
+            lambda left: self._exchange(method, path, body, headers, left, most=most),
             seconds=seconds,
             failure=lambda text: self._error(None, text, retryable=True),
             may_repeat=may_repeat,
@@ -76,7 +78,7 @@ class HttpService:
         headers: Mapping[str, str],
         left: float,
         *,
-        is_long: bool,
+        most: int,
     ) -> IO[bytes]:
         sent = {"User-Agent": "git/dataops", "Git-Protocol": "version=2", **headers, **self._login}
         if body is not None and not isinstance(body, bytes):
@@ -87,10 +89,7 @@ class HttpService:
         try:
             self._check(response, method, path)
             answer = tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=self.scratch)  # noqa: SIM115  # the caller's
-            for chunk in body_of(response):
-                answer.write(chunk)
-                if not is_long:
-                    self._bound(answer.tell())
+            self._take(response, answer, most)
             answer.seek(0)
         except BaseException:
             response.close()  # what is left unread would be taken for the next answer
@@ -131,13 +130,20 @@ class HttpService:
         if response.headers.get("Content-Type") != f"application/x-{program}-{kind}":
             raise Unspoken
 
-    def _bound(self, size: int) -> None:
-        if size > ANSWER_LIMIT_BYTES:
-            said = f"it answers more than {ANSWER_LIMIT_BYTES} bytes"
-            raise self._error(None, said, hint=WITHOUT_MEASURE)
+    def _take(self, response: Any, answer: IO[bytes], most: int) -> None:
+        for chunk in body_of(response):
+            answer.write(chunk)
+            if answer.tell() > most:
+                said = f"it answers more than {most} bytes"
+                raise TooMuch(self._asking, None, said, hint=WITHOUT_MEASURE)
+
+    @property
+    def _asking(self) -> str:
+        return f"asking the server of {self.access.where} ({self.access.url})"
 
     def _error(
         self, code: int | None, text: str, *, retryable: bool = False, hint: str = ""
     ) -> ToolError:
-        where = f"asking the server of {self.access.where} ({self.access.url})"
-        return ToolError(where, code, self.access.clean(text), retryable=retryable, hint=hint)
+        return ToolError(
+            self._asking, code, self.access.clean(text), retryable=retryable, hint=hint
+        )

@@ -32,21 +32,19 @@ class LocalService:
         request: bytes | IO[bytes],
         seconds: float,
         *,
-        is_long: bool = False,
+        most: int = ANSWER_LIMIT_BYTES,
     ) -> IO[bytes]:
-        """Send a request to one of git's programs; returns the answer.
-
-        Only one that `is_long` may be of any size.
-        """
-        answer = self._run(program, [], request, seconds)
-        if not is_long and answer.seek(0, os.SEEK_END) > ANSWER_LIMIT_BYTES:
-            answer.close()
-            raise TooMuch.said_by(program.removeprefix("git-"))
-        answer.seek(0)
-        return answer
+        """Send a request to one of git's programs; returns the answer, of `most` bytes."""
+        return self._run(program, [], request, seconds, most=most)
 
     def _run(
-        self, program: str, options: list[str], request: bytes | IO[bytes], seconds: float
+        self,
+        program: str,
+        options: list[str],
+        request: bytes | IO[bytes],
+        seconds: float,
+        *,
+        most: int = ANSWER_LIMIT_BYTES,
     ) -> IO[bytes]:
         answer = tempfile.TemporaryFile(dir=self.scratch)  # noqa: SIM115  # the caller closes it
         done = process.run(
@@ -59,9 +57,14 @@ class LocalService:
             stdout=answer,
             deadline=seconds,
             memory=MEMORY_BYTES,
+            # Who reads writes nothing but the answer; a push may be of any size.
+            file_bytes=most + 1 if program == "git-upload-pack" else None,
             # A push runs the repository's hooks, which may wait for whatever they like.
             guarded=program == "git-receive-pack" and not options,
         )
+        if answer.seek(0, os.SEEK_END) > most:
+            answer.close()
+            raise TooMuch.said_by(program.removeprefix("git-"))
         if done.code or done.timed_out:
             answer.close()
             raise error_of(program.removeprefix("git-"), done, self.access, seconds)
