@@ -13,7 +13,7 @@ import pytest
 from dataops_dagster import urls
 from dataops_dagster.errors import ToolError
 from dataops_dagster.model import Override, Promoted
-from dataops_dagster.orchestration import deployments, metadata, naming
+from dataops_dagster.orchestration import deployments, metadata, naming, sensors
 from dataops_dagster.orchestration.asking import ATTEMPTS
 from dataops_dagster.orchestration.book import InstanceBook
 from dataops_dagster.promotion import publish
@@ -380,14 +380,18 @@ def test_what_a_record_says_of_the_gate_is_inert_and_short(dagster_shop: Dagster
     assert len(told) < 60_000
 
 
-def test_what_cannot_be_looked_up_of_a_release_leaves_the_event_that_a_head_moved(
-    dagster_shop: DagsterShop, monkeypatch
-):
-    def fails(*_) -> None:
-        raise ToolError("fetching", None, "no answer")
+def no_answer(*_) -> None:
+    raise ToolError("fetching", None, "no answer")
 
+
+@pytest.mark.parametrize(
+    ("of", "name", "value"), [(Store, "fetch_tags", no_answer), (sensors, "LOOK_SECONDS", -100.0)]
+)
+def test_what_cannot_be_looked_up_of_a_release_leaves_the_event_that_a_head_moved(
+    dagster_shop: DagsterShop, monkeypatch, of, name, value
+):
     dagster_shop.shop.promote("staging")
-    monkeypatch.setattr(Store, "fetch_tags", fails)
+    monkeypatch.setattr(of, name, value)
     dagster_shop.tick("heads_shop")
     told = dagster_shop.latest("shop", "staging").metadata
     assert told.keys() == {"dataops/commit", "dataops/outcome"}

@@ -107,7 +107,11 @@ def _moved(
                     if head.release
                     else "moved by others",
                     **page,
-                    **(_landed if head.release else _drift)(project, workspace, head),
+                    **(
+                        _landed(project, workspace, head, until=until + LOOKUP_SECONDS)
+                        if head.release
+                        else _drift(project, workspace, head)
+                    ),
                 },
             )
             if time.monotonic() > until:
@@ -126,9 +130,12 @@ def _is_being_moved(asking: Asking, project: Project, target: Workspace) -> bool
     return any(asking.busy(tag, "it", PROMOTION) for tag in movers)
 
 
-def _landed(project: Project, target: Workspace, head: Head) -> dict[str, Any]:
-    """Return what the record of a release tells."""
-    store = store_of(project, seconds=LOOKUP_SECONDS)
+def _landed(project: Project, target: Workspace, head: Head, *, until: float) -> dict[str, Any]:
+    """Return what the record of a release tells; nothing if there is no time left to ask for it."""
+    left = min(LOOKUP_SECONDS, until - time.monotonic())
+    if left <= 0:
+        return {}
+    store = store_of(project, seconds=left)
     return metadata.of_landed(provenance.landed(project, target, head, store=store))
 
 
