@@ -47,12 +47,15 @@ class Released:
         walked = self.store.history(self.head.commit) if tags else []
         return [(tags[commit], commit) for commit in walked if commit in tags]
 
-    @property
-    def since_last(self) -> tuple[Commit, ...]:
-        """The newest commits that the target got since its last release."""
+    def since_last(self, *, without: str | None = None) -> tuple[Commit, ...]:
+        """Return the newest commits that the target got since its last release.
+
+        What `without` has is left out.
+        """
         if not self.releases or self.head.commit is None:
             return ()
-        return self.store.log(self.releases[0][1], self.head.commit, limit=CANDIDATES).commits
+        last, head = self.releases[0][1], self.head.commit
+        return self.store.log(last, head, limit=CANDIDATES, without=without).commits
 
     @property
     def undone(self) -> Rollback | None:

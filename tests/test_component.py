@@ -85,6 +85,44 @@ def test_templates_are_filled_in_from_the_environment(shop, monkeypatch):
     assert (prod.environment, prod.auto_rollback) == ("production", True)
 
 
+@pytest.mark.parametrize("text", ["2", "1.10", "1_000", "0x1f", "true", "True", "[1, 2]", "'a'"])
+def test_what_the_settings_want_as_text_stays_as_the_environment_has_it(shop, monkeypatch, text):
+    monkeypatch.setenv("SHOP_TEXT", text)
+    given = attributes_of(shop)
+    command = ["sh", "{{ env.SHOP_TEXT }}", "--to={{ env.SHOP_TEXT }}", "7"]
+    given["workspaces"]["staging"] |= {"run": {"platform": "command", "command": command}}
+    project = DataOpsProjectComponent.from_attributes_dict(attributes=given).project
+    assert project.workspaces["staging"].run.command == ("sh", text, f"--to={text}", "7")
+
+
+def test_tags_environments_and_ids_may_look_like_numbers(shop, monkeypatch):
+    monkeypatch.setenv("N", "2")
+    given = attributes_of(shop)
+    tinybird = {"host": "https://api.tinybird.co", "workspace": "acme", "token_variable": "TOKEN"}
+    given["workspaces"]["prod"] |= {
+        "environment": "{{ env.N }}",
+        "tags": {"k": "{{ env.N }}", "plain": "2"},
+        "tinybird": {**tinybird, "workspace_id": "{{ env.N }}"},
+    }
+    prod = DataOpsProjectComponent.from_attributes_dict(attributes=given).project.workspaces["prod"]
+    assert (prod.environment, prod.tags, prod.tinybird.workspace_id) == (
+        *("2", {"k": "2", "plain": "2"}, "2"),
+    )
+
+
+def test_where_the_settings_want_a_number_or_a_list_a_template_gives_it(shop, monkeypatch):
+    monkeypatch.setenv("N", "2")
+    monkeypatch.setenv("UPSTREAM", "['staging']")
+    given = attributes_of(shop)
+    prod = given["workspaces"]["prod"]
+    prod |= {"upstream": "{{ env.UPSTREAM }}", "gate": {"runs": "{{ env.N }}"}}
+    made = DataOpsProjectComponent.from_attributes_dict(attributes=given).project.workspaces["prod"]
+    assert (made.gate.runs, made.upstream) == (2, ("staging",))
+    prod["gate"] = {"runs": "{{ env.UPSTREAM }}"}
+    with pytest.raises(ConfigError, match=r"workspaces\.prod\.gate\.runs"):
+        built(given)
+
+
 def test_a_template_that_gives_nothing_is_named(shop):
     given = attributes_of(shop)
     given["workspaces"]["prod"]["environment"] = "{{ env.NOT_SET_ANYWHERE }}"
@@ -116,6 +154,13 @@ def test_an_override_decides_how_assets_appear(shop):
         assert graph.get(key).owners == ["team:data"]
         assert graph.get(key).group_name == "platform"
     assert graph.get(dg.AssetKey(["shop", "prod"])).tags["tier"] == "prod"
+
+
+def test_the_sensor_of_heads_stands_at_each_workspace_whatever_group_an_override_names(shop):
+    defs = built(attributes_of(shop), Owned)
+    selection = defs.get_sensor_def("heads_shop").asset_selection
+    found = selection.resolve(defs.resolve_asset_graph())
+    assert {key.to_user_string() for key in found} == {"shop/dev", "shop/staging", "shop/prod"}
 
 
 def promote(defs: dg.Definitions, target: str) -> bool:

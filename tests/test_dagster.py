@@ -5,15 +5,22 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 
 import dagster as dg
 import pytest
 
-from dataops_dagster.orchestration import deployments, naming
+from dataops_dagster import urls
+from dataops_dagster.errors import ToolError
+from dataops_dagster.model import Override, Promoted
+from dataops_dagster.orchestration import deployments, metadata, naming, sensors
 from dataops_dagster.orchestration.asking import ATTEMPTS
 from dataops_dagster.orchestration.book import InstanceBook
-from tests.conftest import SHOP, Shop, make_shop
+from dataops_dagster.promotion import publish
+from dataops_dagster.store import Store
+from tests.conftest import NOW, SHOP, Shop, make_shop
 from tests.dagster_shop import DagsterShop
+from tests.gates import consider_rollback
 from tests.repositories import git
 
 
@@ -298,6 +305,120 @@ def test_a_promotion_whose_run_died_before_it_told_is_recorded_by_the_sensor(
     assert dagster_shop.data_version("shop", "staging") == shop.staging.head
     outcome = dagster_shop.latest("shop", "staging").metadata["dataops/outcome"].text
     assert outcome == f"release {shop.staging.tags()[0]}"
+
+
+NOT_IN_A_RECORD = ("files_overwritten", "lines_overwritten", "files_kept", "overwrites", "keeps")
+
+
+def test_what_landed_without_a_run_is_recorded_with_all_that_its_release_tells(
+    dagster_shop: DagsterShop, tmp_path, monkeypatch
+):
+    shop = dagster_shop.shop
+    monkeypatch.setenv("DATAOPS_CACHE_DIR", str(tmp_path / "of this machine alone"))
+
+    def as_planned(answer: Promoted) -> dict[str, dg.MetadataValue]:
+        """See that the newest event says what the plan says; return what it says beside that."""
+        dagster_shop.tick("heads_shop")
+        told = metadata.of_plan(answer.ready.plan) | metadata.of_release(answer.release)
+        wanted = dict(dg.AssetMaterialization("plan", metadata=told).metadata)
+        for key in NOT_IN_A_RECORD:
+            wanted.pop(f"dataops/{key}", None)
+        shown = dagster_shop.latest("shop", answer.ready.plan.target).metadata
+        assert {key: shown.get(key) for key in wanted} == wanted
+        return {key: shown[key].value for key in shown.keys() - wanted.keys()}
+
+    git(shop.staging.bare, "update-ref", "-d", "refs/heads/main")
+    beside = as_planned(shop.promote("staging"))
+    assert beside.keys() == {"dataops/outcome", "dataops/lead_seconds"}
+    as_planned(shop.promote("prod", override=Override("at first")))
+    shop.dev.commit({"new.txt": ""})
+    shop.staging.commit({"own.txt": ""})
+    as_planned(shop.promote("staging"))
+    shop.prove(shop.staging)
+    beside = as_planned(shop.promote("prod"))
+    assert beside["dataops/gate"].startswith("- evidence passed: ")
+    undone = consider_rollback(shop)
+    beside = as_planned(publish(shop.project, undone, store=shop.store, now=NOW))
+    assert "dataops/lead_seconds" not in beside
+    shop.staging.commit({"more.txt": ""})
+    as_planned(shop.promote("prod", override=Override("mended")))
+
+
+def test_a_run_that_finds_its_promotion_landed_and_untold_tells_it(dagster_shop: DagsterShop):
+    plan = dagster_shop.shop.promote("staging").ready.plan
+    assert dagster_shop.materialize("staging").success
+    told = dagster_shop.latest("shop", "staging").metadata
+    assert told["dataops/plan"].value == plan.digest
+    assert told["dataops/commits"].value == plan.commit_count
+
+
+def rewrite_record(bare: Path, old: str, new: str) -> None:
+    """Put another record in the place of a workspace's only one, as one who may push tags can."""
+    tag = git(bare, "tag")
+    text = git(bare, "for-each-ref", "--format=%(contents)", f"refs/tags/{tag}")
+    assert old in text
+    git(bare, "tag", "--force", "-a", "-m", text.replace(old, new), tag, "main")
+
+
+def test_a_record_that_does_not_fit_its_commit_is_not_shown(dagster_shop: DagsterShop):
+    shop = dagster_shop.shop
+    shop.promote("staging")
+    rewrite_record(shop.staging.bare, "Equality: ", "Equality: same commit, not ")
+    dagster_shop.tick("heads_shop")
+    told = dagster_shop.latest("shop", "staging").metadata
+    assert told.keys() == {"dataops/commit", "dataops/outcome"}
+
+
+def test_what_a_record_says_of_the_gate_is_inert_and_short(dagster_shop: DagsterShop):
+    shop = dagster_shop.shop
+    shop.promote("staging")
+    gate = "Gate: <script>alert(1)</script>" + 2_000 * "x" + "\n"
+    rewrite_record(shop.staging.bare, "Time: ", 60 * gate + "Time: ")
+    dagster_shop.tick("heads_shop")
+    told = dagster_shop.latest("shop", "staging").metadata["dataops/gate"].md_str
+    assert told.startswith("- &lt;script&gt;")
+    assert len(told) < 60_000
+
+
+def no_answer(*_) -> None:
+    raise ToolError("fetching", None, "no answer")
+
+
+@pytest.mark.parametrize(
+    ("of", "name", "value"), [(Store, "fetch_tags", no_answer), (sensors, "LOOK_SECONDS", -100.0)]
+)
+def test_what_cannot_be_looked_up_of_a_release_leaves_the_event_that_a_head_moved(
+    dagster_shop: DagsterShop, monkeypatch, of, name, value
+):
+    dagster_shop.shop.promote("staging")
+    monkeypatch.setattr(of, name, value)
+    dagster_shop.tick("heads_shop")
+    told = dagster_shop.latest("shop", "staging").metadata
+    assert told.keys() == {"dataops/commit", "dataops/outcome"}
+
+
+def test_whatever_moved_a_head_its_commits_page_is_linked(dagster_shop: DagsterShop, monkeypatch):
+    monkeypatch.setattr(urls, "commit_page", lambda _, commit: f"https://github.com/a/b/{commit}")
+    shop = dagster_shop.shop
+
+    def linked(event: dg.AssetMaterialization | dg.AssetObservation) -> str:
+        return event.metadata["dataops/commit_page"].value.rpartition("/")[2]
+
+    shop.promote("staging")
+    dagster_shop.tick("heads_shop")
+    assert linked(dagster_shop.observed("shop", "dev")) == shop.dev.head
+    assert linked(dagster_shop.latest("shop", "staging")) == shop.staging.head
+    for _ in range(2):
+        shop.staging.commit({f"{shop.staging.head}.txt": ""})
+        assert dagster_shop.materialize("prod", override_gate=True, reason="x").success
+        assert linked(dagster_shop.latest("shop", "prod")) == shop.prod.head
+    assert dagster_shop.roll_back().success
+    rolled_back = dagster_shop.latest("shop", "prod")
+    assert linked(rolled_back) == shop.prod.head
+    assert rolled_back.metadata["dataops/merge_seconds"].value > 0
+    hotfix = shop.prod.commit({"hotfix.txt": ""})
+    dagster_shop.tick("heads_shop")
+    assert linked(dagster_shop.latest("shop", "prod")) == hotfix
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import dagster as dg
 import pytest
 
+from dataops_dagster.orchestration import naming, records
 from tests.conftest import Shop
 from tests.dagster_shop import DagsterShop
 
@@ -63,3 +64,51 @@ def test_the_sensor_records_what_a_gate_let_be_merged(in_production: DagsterShop
     (found,) = recorded(in_production, "prod")
     assert found.passed
     assert found.description.startswith("1 commit(s), 1 file(s) change")
+
+
+def test_a_conflict_without_a_gate_is_recorded_once_and_again_when_it_is_settled(
+    in_production: DagsterShop,
+):
+    shop = in_production.shop
+    assert [each.passed for each in recorded(in_production, "staging")] == [True]
+    shop.staging.commit({"deploy.sh": None})
+    shop.dev.commit({"deploy.sh": "exit 0\n"})
+    (found,) = recorded(in_production, "staging")
+    assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.ERROR)
+    assert "deploy.sh" in found.metadata["dataops/conflicts"].md_str
+    assert [recorded(in_production, "staging") for _ in range(3)] == [[], [], []]
+    assert not in_production.look("staging", "merge").passed  # it says the same
+    assert recorded(in_production, "staging") == []
+    shop.dev.commit({"deploy.sh": None})
+    (found,) = recorded(in_production, "staging")
+    assert found.passed
+    in_production.settle()
+    assert recorded(in_production, "staging") == []
+    now = in_production.look("staging", "merge")
+    assert (now.passed, now.description) == (True, "nothing to promote")
+
+
+def test_a_look_that_a_person_began_and_that_never_ended_hides_nothing(in_production: DagsterShop):
+    (before,) = recorded(in_production, "staging")
+    job = in_production.defs.resolve_job_def(naming.ALL_ASSETS_JOB).get_subset(
+        asset_selection=set(), asset_check_selection={before.asset_check_key}
+    )
+    in_production.instance.create_run_for_job(job, status=dg.DagsterRunStatus.FAILURE)
+    assert records.shown_checks(in_production.instance, [before.asset_check_key]) == {}
+    assert recorded(in_production, "staging") == [before]
+    assert recorded(in_production, "staging") == []
+
+
+def test_what_all_targets_merges_said_is_asked_once_a_look(in_production: DagsterShop, monkeypatch):
+    asked = []
+    storage = type(in_production.instance.event_log_storage)
+    real = storage.get_latest_asset_check_execution_by_key
+    name = "get_latest_asset_check_execution_by_key"
+    monkeypatch.setattr(
+        storage, name, lambda self, keys, *more: asked.append(keys) or real(self, keys, *more)
+    )
+    in_production.shop.staging.commit({"pipeline.yml": "source: orders\n"})
+    in_production.run_workspace("staging")
+    asked.clear()
+    in_production.tick("gates_shop")
+    assert len(asked) == 1

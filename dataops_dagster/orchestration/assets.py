@@ -57,6 +57,7 @@ def source_assets(project: Project) -> dg.AssetsDefinition:
                 yield dg.ObserveResult(
                     asset_key=naming.asset_key(project.name, name),
                     data_version=dg.DataVersion(head.commit),
+                    metadata=metadata.page_of(project.workspaces[name], head.commit),
                 )
 
     with warnings.catch_warnings():

@@ -13,6 +13,7 @@ from typing_extensions import Self
 from dataops_dagster import config
 from dataops_dagster.errors import ConfigError
 from dataops_dagster.model import Book
+from dataops_dagster.orchestration import templates
 from dataops_dagster.orchestration.book import InstanceBook
 from dataops_dagster.orchestration.definitions import definitions_of
 from dataops_dagster.settings import Project, Workspace
@@ -108,8 +109,8 @@ class DataOpsProjectComponent(dg.Component):
         """Read the attributes; raises `ConfigError` with all problems at once."""
         given = attributes.model_dump() if attributes else {}
         file = context.path if context.path.is_file() else context.path / "defs.yaml"
-        resolved = context.resolution_context.at_path("attributes").resolve_value(given)
-        return cls(_project(_checked(given, resolved, f"{file}: "), file))
+        resolving = context.resolution_context.at_path("attributes")
+        return cls(_project(templates.filled(given, resolving, file=file), file))
 
     def get_asset_spec(
         self,
@@ -151,26 +152,6 @@ def _project(given: Mapping[str, Any], file: Path) -> Project:
             "name a dataops.yaml by config: alone, or write its keys here",
         )
     return config.load(file.parent / path)
-
-
-def _checked(given: Any, resolved: Any, where: str) -> Any:
-    """Return what the templates became: a truth value if it reads so, and never nothing."""
-    if isinstance(given, Mapping):
-        return {
-            key: _checked(value, resolved[key], f"{where}.{key}") for key, value in given.items()
-        }
-    if isinstance(given, list):
-        pairs = enumerate(zip(given, resolved, strict=True))
-        return [_checked(one, other, f"{where}.{i}") for i, (one, other) in pairs]
-    if given is not None and resolved is None:
-        raise ConfigError.at(
-            where.replace(": .", ": "),
-            "its template gives nothing",
-            "set the environment variable that it names where the code location is started",
-        )
-    if given != resolved and resolved in ("true", "false"):
-        return resolved == "true"
-    return resolved
 
 
 def _with_templates(schema: Any) -> Any:

@@ -2,6 +2,7 @@
 
 # No `from __future__ import annotations` here: Dagster reads annotations as objects.
 
+import time
 from collections.abc import Sequence
 
 import dagster as dg
@@ -214,7 +215,7 @@ def _roll_back(
 ) -> None:
     key, value = naming.rollback_tag(project.name, target.name, given.undo or "head")
     context.instance.add_run_tags(context.run.run_id, {key: value})
-    store = store_of(project)
+    store, begun = store_of(project), time.monotonic()
     ready = rollback.consider(
         project,
         target,
@@ -242,6 +243,7 @@ def _roll_back(
     if not isinstance(answer, Promoted):
         assert not isinstance(answer, NothingToDo)
         raise refuse(answer)
+    seconds = time.monotonic() - begun
     context.log.info(f"rolled back: release {answer.release.tag}")
     heads = look_up_all(project, [target.name, *target.upstream])
     inputs = provenance.arrived(project, target, heads, store=store)
@@ -256,6 +258,7 @@ def _roll_back(
             metadata={
                 **metadata.of_plan(ready.plan),
                 **metadata.of_release(answer.release),
+                **metadata.of_landing(target, ready.plan, now=clock.now(), seconds=seconds),
                 records.OUTCOME: "rolled back",
             },
         )

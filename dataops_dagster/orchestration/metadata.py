@@ -14,6 +14,7 @@ from typing import Any
 import dagster as dg
 
 from dataops_dagster import configuration, urls
+from dataops_dagster.audit import Landed
 from dataops_dagster.gate.lint import Finding
 from dataops_dagster.gate.verdicts import line, nested
 from dataops_dagster.model import (
@@ -36,7 +37,8 @@ from dataops_dagster.platforms.tinybird import where_of
 from dataops_dagster.settings import Workspace
 from dataops_dagster.text import inert
 
-_ROWS = 50
+_ROWS, _LINE = 50, 1000
+"""How many lines are shown, and how much of one: what people and repositories say may have any length."""
 
 
 def escape(text: str) -> str:
@@ -65,6 +67,17 @@ def _lines(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 def of_plan(plan: Plan) -> dict[str, Any]:
     """Return what a plan says."""
     return {
+        **_of_history(plan),
+        "dataops/files_overwritten": len(plan.overwrites),
+        "dataops/lines_overwritten": sum(o.line_count or 0 for o in plan.overwrites),
+        "dataops/files_kept": len(plan.keeps),
+        **_lists(plan),
+    }
+
+
+def _of_history(plan: Plan) -> dict[str, Any]:
+    """Return what of a plan its target's history tells once it has landed."""
+    return {
         records.COMMIT: plan.commit,
         records.TREE: plan.tree,
         "dataops/upstream_commit": plan.upstream_commit,
@@ -73,28 +86,45 @@ def of_plan(plan: Plan) -> dict[str, Any]:
         "dataops/plan": plan.digest,
         "dataops/commits": plan.commit_count,
         "dataops/files_changed": len(plan.changes),
-        "dataops/files_overwritten": len(plan.overwrites),
-        "dataops/lines_overwritten": sum(o.line_count or 0 for o in plan.overwrites),
-        "dataops/files_kept": len(plan.keeps),
         "dataops/commit_list": table(
             ("commit", "author", "subject"),
             ((c.id[:12], c.author, c.subject) for c in plan.commits),
         ),
         "dataops/changes": table(("change", "path"), ((c.status, c.path) for c in plan.changes)),
-        **_lists(plan),
     }
 
 
 def of_landing(target: Workspace, plan: Plan, *, now: datetime, seconds: float) -> dict[str, Any]:
-    """Return what is known once a plan landed: how long that took, and how long its changes waited.
+    """Return what is known once a plan landed: how long that took, and how long its changes waited."""
+    took = {"dataops/merge_seconds": round(seconds, 3)}
+    return took | _waited(plan, now) | page_of(target, plan.commit)
 
-    The wait counts from the oldest of the commits that the plan names.
+
+def of_landed(landed: Landed | None) -> dict[str, Any]:
+    """Return what the record of a release tells to one who did not see it land.
+
+    No commit bears out what it says of the gate, an override, and commits that were skipped.
     """
-    told: dict[str, Any] = {"dataops/merge_seconds": round(seconds, 3)}
-    if not plan.is_rollback:
-        oldest = max(0, min(commit.time for commit in plan.commits))  # it may claim any
-        told["dataops/lead_seconds"] = max(0, int(now.timestamp()) - oldest)
-    return told | page_of(target, plan.commit)
+    if landed is None:
+        return {}
+    plan, release = landed.plan, landed.release
+    gate = "\n".join(f"- {escape(said[:_LINE])}" for said in release.gate[:_ROWS])
+    return {
+        **_of_history(plan),
+        **of_hotfixes(plan.hotfixes),
+        **_of_skipped(plan),
+        **({records.GATE: dg.MetadataValue.md(gate)} if gate else {}),
+        **of_release(release),
+        **_waited(plan, release.time),
+    }
+
+
+def _waited(plan: Plan, landed: datetime) -> dict[str, Any]:
+    """Return how long the oldest of the commits that a plan names waited; a rollback brings none."""
+    if plan.is_rollback or not plan.commits:
+        return {}
+    oldest = max(0, min(commit.time for commit in plan.commits))  # it may claim any
+    return {"dataops/lead_seconds": max(0, int(landed.timestamp()) - oldest)}
 
 
 def page_of(workspace: Workspace, commit: str) -> dict[str, Any]:
@@ -139,11 +169,15 @@ def _lists(plan: Plan) -> dict[str, Any]:
         kept = [(each.path, reason_of(each)) for each in plan.keeps]
         lists["dataops/keeps"] = table(("path", "why"), kept)
     lists |= of_hotfixes(plan.hotfixes)
-    if plan.skipped:
-        lists["dataops/skipped"] = table(("commit",), ((commit,) for commit in plan.skipped))
+    lists |= _of_skipped(plan)
     if plan.configuration:
         lists["dataops/configuration"] = sections(configuration.tables(plan.configuration))
     return lists
+
+
+def _of_skipped(plan: Plan) -> dict[str, Any]:
+    rows = ((commit[:_LINE],) for commit in plan.skipped)
+    return {"dataops/skipped": table(("commit",), rows)} if plan.skipped else {}
 
 
 def of_verdicts(verdicts: Sequence[Verdict]) -> dict[str, Any]:
@@ -220,7 +254,7 @@ def is_mergeable(considered: Considered) -> bool:
 
 def of_release(release: Release) -> dict[str, Any]:
     """Return what a release says beyond its plan."""
-    override = {"dataops/override": release.override} if release.override else {}
+    override = {"dataops/override": release.override[:_LINE]} if release.override else {}
     return named(release.tag) | override
 
 

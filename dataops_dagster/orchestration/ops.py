@@ -260,13 +260,15 @@ def _show_idle(
     heads = look_up_all(project, [target.name, *target.upstream])
     inputs = provenance.arrived(project, target, heads, store=store)
     found = heads[target.name]
-    release = found.release if isinstance(found, Head) and found.commit == head else None
-    told = {records.COMMIT: head, records.OUTCOME: records.IDLE, **metadata.named(release)}
-    is_known = (
-        records.recorded_head(context.instance, project.name, target) == head
-        and records.recorded_inputs(context.instance, project.name, target) == inputs
-    )
-    if not is_known:
+    at = found if isinstance(found, Head) and found.commit == head else None
+    told = {records.COMMIT: head, records.OUTCOME: records.IDLE}
+    told |= metadata.named(at.release if at else None)
+    is_known = records.recorded_head(context.instance, project.name, target) == head
+    if at and at.release and not is_known:
+        # The run that landed it died before it told.
+        told |= metadata.of_landed(provenance.landed(project, target, at, store=store))
+        told |= metadata.page_of(target, head)
+    if not is_known or records.recorded_inputs(context.instance, project.name, target) != inputs:
         tags = provenance.input_tags(project, inputs)
         yield dg.MaterializeResult(data_version=dg.DataVersion(head), metadata=told, tags=tags)
         return
@@ -285,6 +287,7 @@ def _observe(
             dg.AssetObservation(
                 naming.asset_key(project.name, upstream.name),
                 tags={naming.DATA_VERSION_TAG: head.commit},
+                metadata=metadata.page_of(upstream, head.commit),
             )
         )
 

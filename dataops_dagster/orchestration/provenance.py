@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from dataops_dagster import rollback
+from dataops_dagster import audit, rollback
+from dataops_dagster.audit import Landed
 from dataops_dagster.errors import DataOpsError
 from dataops_dagster.git import Access
 from dataops_dagster.heads import Head, Heads
@@ -37,6 +38,14 @@ def arrived(project: Project, target: Workspace, heads: Heads, *, store: Store) 
     except DataOpsError:
         return found
     return {name: _newest(project, name, heads, since=since, store=store) for name in found}
+
+
+def landed(project: Project, target: Workspace, head: Head, *, store: Store) -> Landed | None:
+    """Return the release that made a target's head; none where nobody could find out."""
+    try:
+        return audit.landed(project, target, head, store=store)
+    except DataOpsError:
+        return None
 
 
 def _newest(project: Project, name: str, heads: Heads, *, since: str, store: Store) -> str:

@@ -147,6 +147,16 @@ def shown_gate(instance: dg.DagsterInstance, key: dg.AssetKey) -> Mapping[str, A
     return None
 
 
+def shown_checks(
+    instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey]
+) -> Mapping[dg.AssetCheckKey, dg.AssetCheckEvaluation]:
+    """Return what checks last said; nothing of one that is being executed."""
+    found = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
+    said = {key: record.evaluation for key, record in found.items()}
+    # Whatever Dagster's types say: of what is only planned it returns the plan.
+    return {key: e for key, e in said.items() if isinstance(e, dg.AssetCheckEvaluation)}
+
+
 def recorded_head(instance: dg.DagsterInstance, project: str, workspace: Workspace) -> str | None:
     """Return a workspace's head as Dagster knows it: observed for a source, else materialized."""
     return _recorded(instance, project, workspace).get(naming.DATA_VERSION_TAG)

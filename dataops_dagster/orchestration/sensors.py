@@ -10,6 +10,7 @@ import dagster as dg
 
 from dataops_dagster import clock, rollback
 from dataops_dagster.errors import DataOpsError
+from dataops_dagster.git import LOOKUP_SECONDS
 from dataops_dagster.heads import Head, Heads, look_up_all
 from dataops_dagster.model import Considered, Held
 from dataops_dagster.orchestration import metadata, naming, outlook, provenance, records
@@ -33,11 +34,13 @@ LOOK_SECONDS = 25.0
 def heads_sensor(project: Project) -> dg.SensorDefinition:
     """Return the sensor that records heads which moved: no run is needed for it."""
     memory = Memory(project)
+    # By key: a component may put its assets into another group.
+    keys = (naming.asset_key(project.name, name) for name in project.workspaces)
 
     @dg.sensor(
         name=f"heads_{project.name}",
         description="Records where the project's branches are, so that staleness is true.",
-        asset_selection=dg.AssetSelection.groups(project.name),
+        asset_selection=dg.AssetSelection.assets(*keys),
         minimum_interval_seconds=_interval(project),
         default_status=sensor_status(project),
     )
@@ -86,8 +89,9 @@ def _moved(
             continue
         key = naming.asset_key(project.name, workspace.name)
         tags = {naming.DATA_VERSION_TAG: str(head.commit)}
+        page = metadata.page_of(workspace, str(head.commit))
         if not workspace.upstream:
-            yield dg.AssetObservation(key, tags=tags)
+            yield dg.AssetObservation(key, tags=tags, metadata=page)
         elif not _is_being_moved(asking, project, workspace) and recorded[
             workspace.name
         ] == records.recorded_head(instance, project.name, workspace):
@@ -95,13 +99,19 @@ def _moved(
             yield dg.AssetMaterialization(
                 key,
                 description="The head was moved, and no run here recorded it.",
+                # First: it brings the head's history.
                 tags=tags | _provenance(project, workspace, heads),
                 metadata={
                     records.COMMIT: str(head.commit),
                     records.OUTCOME: f"release {head.release}"
                     if head.release
                     else "moved by others",
-                    **({} if head.release else _drift(project, workspace, head)),
+                    **page,
+                    **(
+                        _landed(project, workspace, head, until=until + LOOKUP_SECONDS)
+                        if head.release
+                        else _drift(project, workspace, head)
+                    ),
                 },
             )
             if time.monotonic() > until:
@@ -120,11 +130,20 @@ def _is_being_moved(asking: Asking, project: Project, target: Workspace) -> bool
     return any(asking.busy(tag, "it", PROMOTION) for tag in movers)
 
 
+def _landed(project: Project, target: Workspace, head: Head, *, until: float) -> dict[str, Any]:
+    """Return what the record of a release tells; nothing if there is no time left to ask for it."""
+    left = min(LOOKUP_SECONDS, until - time.monotonic())
+    if left <= 0:
+        return {}
+    store = store_of(project, seconds=left)
+    return metadata.of_landed(provenance.landed(project, target, head, store=store))
+
+
 def _drift(project: Project, target: Workspace, head: Head) -> dict[str, Any]:
     """Return what a target got since its last release; nothing where that cannot be looked up now."""
     try:
         found = rollback.at(project, target, head, store=store_of(project, seconds=FETCH_SECONDS))
-        return metadata.of_hotfixes(found.since_last)
+        return metadata.of_hotfixes(found.since_last())
     except DataOpsError:
         return {}
 
@@ -155,7 +174,11 @@ def gates_sensor(
         observer = Observer(look, memory, until, begin)
         due = observer.due()
         begin = observer.begin
-        shown = list(_gates(project, context.instance, look.considered))
+        shown = [
+            event
+            for show in (_gates, _merges)
+            for event in show(project, context.instance, look.considered)
+        ]
         for reason in due.reasons if due.requests else ():  # else they are what is answered
             context.log.info(reason)
         # What is shown anew is to be read back first.
@@ -178,9 +201,30 @@ def _gates(
         yield dg.AssetObservation(key, description="Where its gate stands.", metadata=shown)
         said["metadata"] = shown
         yield dg.AssetCheckEvaluation(asset_key=key, check_name=naming.GATE_CHECK, **said)
-        if not isinstance(found, Held) or found.plan:  # else nobody has merged anything yet
-            merged = outlook.merge_said(found)
-            yield dg.AssetCheckEvaluation(asset_key=key, check_name=naming.MERGE_CHECK, **merged)
+
+
+def _merges(
+    project: Project, instance: dg.DagsterInstance, considered: Mapping[str, Considered]
+) -> Iterator[dg.AssetCheckEvaluation]:
+    """Yield what would be merged into each target, where that has changed."""
+    made = [
+        dg.AssetCheckEvaluation(
+            asset_key=naming.asset_key(project.name, name),
+            check_name=naming.MERGE_CHECK,
+            **outlook.merge_said(found),
+        )
+        for name, found in considered.items()
+        if not isinstance(found, Held) or found.plan  # else nobody has merged anything yet
+    ]
+    shown = records.shown_checks(instance, [merge.asset_check_key for merge in made])
+    for merge in made:
+        before = shown.get(merge.asset_check_key)
+        if before is None or _said(before) != _said(merge):
+            yield merge
+
+
+def _said(check: dg.AssetCheckEvaluation) -> tuple[Any, ...]:
+    return check.passed, check.description, check.metadata
 
 
 def _interval(project: Project) -> int:
