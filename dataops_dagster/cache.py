@@ -18,7 +18,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from dataops_dagster import process
+from dataops_dagster import clock, process
 from dataops_dagster.errors import ToolError
 from dataops_dagster.folders import usable
 from dataops_dagster.git import NETWORK_SECONDS, Access, HardenedGit, TooMuch
@@ -59,7 +59,7 @@ def _is_held(error: ToolError) -> bool:
     if found is None:
         return False
     try:
-        age = time.time() - Path(found[1]).stat().st_mtime
+        age = clock.now().timestamp() - Path(found[1]).stat().st_mtime
     except FileNotFoundError:
         return True  # it was let go
     return abs(age) < _LOCK_SECONDS
@@ -210,7 +210,7 @@ class Cache(Objects):
     @contextlib.contextmanager
     def _tried(self) -> Iterator[None]:
         """Remove what a block that failed has left, under the lock."""
-        begun = time.time()
+        begun = clock.now().timestamp()
         try:
             yield
         except ToolError:
@@ -239,7 +239,7 @@ class Cache(Objects):
         drafts = [*packs.glob("tmp_*"), *packs.glob(".tmp-*"), *objects.glob("obj*")]
         if everywhere:
             drafts += objects.glob("??/tmp_obj_*")
-        oldest = time.time() - _OUTDATED_SECONDS  # as the disk's clock tells it
+        oldest = clock.now().timestamp() - _OUTDATED_SECONDS  # as the disk's clock tells it
         for draft in drafts:
             with contextlib.suppress(FileNotFoundError):
                 if not oldest < draft.stat().st_mtime < since:
