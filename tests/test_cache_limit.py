@@ -56,6 +56,7 @@ def test_a_file_beyond_the_limit_is_refused_and_leaves_nothing(shop: Shop, monke
     assert isinstance(limited(shop, 20 * MB).promote("staging"), Promoted)
 
 
+@pytest.mark.slow
 @BOTH
 def test_files_that_are_too_much_together_are_refused(shop: Shop, monkeypatch, plain):
     reach(shop, monkeypatch, plain=plain)
@@ -92,6 +93,7 @@ def test_many_small_files_count_as_what_they_take_on_a_disk(shop: Shop, tmp_path
         machine.store.export(shop.staging.head, tmp_path / "files")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", ["file", "http"])
 def test_an_answer_is_read_no_further_than_there_is_room(shop: Shop, smart_http, protocol):
     commit = shop.dev.commit({"huge.bin": random(9)}, "Add what is huge")

@@ -141,6 +141,7 @@ def test_a_period_is_judged_by_the_moment_alone():
     assert [state is State.PASSED for state in freezes] == [True, False, True, False]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", [-DAY, DAY], ids=["back", "ahead"])
 def test_two_workers_whose_clocks_are_a_day_apart_make_one_commit_and_one_release(
     promoted_shop: Shop, by

@@ -310,6 +310,7 @@ def test_a_promotion_whose_run_died_before_it_told_is_recorded_by_the_sensor(
 NOT_IN_A_RECORD = ("files_overwritten", "lines_overwritten", "files_kept", "overwrites", "keeps")
 
 
+@pytest.mark.slow
 def test_what_landed_without_a_run_is_recorded_with_all_that_its_release_tells(
     dagster_shop: DagsterShop, tmp_path, monkeypatch
 ):
@@ -397,6 +398,7 @@ def test_what_cannot_be_looked_up_of_a_release_leaves_the_event_that_a_head_move
     assert told.keys() == {"dataops/commit", "dataops/outcome"}
 
 
+@pytest.mark.slow
 def test_whatever_moved_a_head_its_commits_page_is_linked(dagster_shop: DagsterShop, monkeypatch):
     monkeypatch.setattr(urls, "commit_page", lambda _, commit: f"https://github.com/a/b/{commit}")
     shop = dagster_shop.shop
@@ -460,6 +462,7 @@ def test_a_commit_that_nobody_let_into_production_is_not_deployed_there(in_produ
     assert in_production.data_version("shop", "prod", "deployment") == served
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("commit", ["main", "HEAD", "-x", "", "0" * 40])
 def test_what_is_no_commit_is_neither_run_nor_promoted(dagster_shop: DagsterShop, commit: str):
     dagster_shop.launch(dagster_shop.ask()[0])

@@ -66,6 +66,7 @@ def test_the_sensor_records_what_a_gate_let_be_merged(in_production: DagsterShop
     assert found.description.startswith("1 commit(s), 1 file(s) change")
 
 
+@pytest.mark.slow
 def test_a_conflict_without_a_gate_is_recorded_once_and_again_when_it_is_settled(
     in_production: DagsterShop,
 ):

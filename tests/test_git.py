@@ -148,6 +148,7 @@ def test_the_settings_of_whoever_starts_us_change_nothing(shop: Shop, owned: Pat
     assert author == "dataops_dagster (shop) dataops@localhost"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "variable",
     [

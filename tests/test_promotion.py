@@ -80,6 +80,7 @@ def test_what_the_target_changed_beside_the_upstream_is_kept_and_named(promoted_
     assert shop.staging.show("notes.md") == "ours"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ours", "theirs"),
     [

@@ -101,6 +101,7 @@ def test_a_reader_says_which_origin_it_waits_for_as_long_as_that_one_cannot_be_d
     assert asked(ordered) == ["core", "app"]
 
 
+@pytest.mark.slow
 def test_what_a_rollback_brought_back_waits_for_no_origin(tmp_path: Path, instance):
     text = READER.replace("app:", "prod:").format(deploy=COMMAND, **NOWHERE)
     text += ORIGIN.format(deploy=COMMAND, **NOWHERE)
