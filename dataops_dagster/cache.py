@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import re
 import shutil
 import tempfile
@@ -199,10 +200,10 @@ class Cache(Objects):
 
         Raises `TooMuch` when there is no room for anything that `access` leads to.
         """
-        used = 0
-        for path in (self.folder / "objects" / "pack").glob("*"):
+        used, packs = 0, self.folder / "objects" / "pack"
+        for entry in os.scandir(packs) if packs.exists() else ():
             with contextlib.suppress(FileNotFoundError):  # it went meanwhile
-                used += path.stat().st_size
+                used += entry.stat().st_size
         if used >= self.limit:
             raise TooMuch.held_by(access)
         return self.limit - used

@@ -145,7 +145,6 @@ def run(
         program, held = ["/bin/sh", "-c", how, "sh", *command], b"\n"
     with contextlib.ExitStack() as stack:
         try:
-            guard = stack.enter_context(_guard(keep_open, survives)) if guarded else None
             process = subprocess.Popen(
                 program,
                 cwd=cwd,
@@ -158,7 +157,8 @@ def run(
                 pass_fds=files,
                 umask=umask,
             )
-            if guard:
+            if guarded:  # who is held ends by itself where it gets no guard
+                guard = stack.enter_context(_guard(keep_open, survives))
                 guard.write(b"%d\n" % process.pid)
         except OSError as error:
             # The folder may be what is missing; the error names it then.
