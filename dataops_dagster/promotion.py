@@ -142,7 +142,8 @@ def _decide(judge: Judge, commit: str | None, *, override: Override | None) -> C
             "name the full id of a commit that is on it",
         )
     wanted = commit or tip
-    news = store.log(planner.since, wanted, limit=CANDIDATES)
+    with store.foreseen(planner.base.commit):
+        news = store.log(planner.since, wanted, limit=CANDIDATES)
     if not news.count:
         return _nothing_to_do(planner, wanted)
     refused = planner.refused()

@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import re
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -59,6 +60,9 @@ class PushRejected:
 
 class Store(Cache):
     """The cache of one project's repositories: what they share is fetched once."""
+
+    _foreseen: tuple[str | None, list[str]] | None = None
+    """A commit, and what was left out that its history lacks; believed once."""
 
     # --- fetching -----------------------------------------------------------------------------
 
@@ -127,9 +131,19 @@ class Store(Cache):
         if self.is_partial:
             self._complete(access, commit, "--no-walk")
 
+    @contextlib.contextmanager
+    def foreseen(self, base: str | None) -> Iterator[None]:
+        """Find out beside a block whether `complete` will have anything to do."""
+        with ThreadPoolExecutor(1) as beside:
+            looking = beside.submit(self._left_out, base)
+            yield
+        with contextlib.suppress(ToolError):  # it is asked again then
+            self._foreseen = (base, looking.result())
+
     def complete(self, access: Access, tip: str, *, base: str | None) -> None:
         """Bring contents that a partial cache lacks: all that `tip` has and `base`'s history not."""
-        left_out = self._left_out(base) if self.is_partial else []
+        foreseen, self._foreseen = self._foreseen, None
+        left_out = foreseen[1] if foreseen and foreseen[0] == base else self._left_out(base)
         if not left_out:
             return
         self._complete(access, tip, *([f"^{base}"] if base else []))
@@ -148,6 +162,8 @@ class Store(Cache):
 
     def _left_out(self, base: str | None) -> list[str]:
         """Return the refs that keep where contents were left out, unless `base` contains it."""
+        if not self.is_partial:
+            return []
         limits = [f"--no-merged={base}"] if base else []
         return self.text("for-each-ref", "--format=%(refname)", *limits, _PARTIAL_REFS).split()
 
