@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import sqlite3
@@ -159,6 +160,7 @@ def _broken_by(
         _pass_an_hour(world)
     if strike.mode == "push":
         _mend_server(case, world)
+    _pass_a_minute(world)
     world.arm(0, "none")
     then = world.act(case.then)
     yield from (f"the next attempt: {what}" for what in promises.not_told(then, codes=_codes(case)))
@@ -185,6 +187,12 @@ def _mend_server(case: Case, world: World) -> None:
 def _codes(case: Case) -> tuple[int, ...]:
     # Who rolls back what is rolled back already is told so.
     return (0,) if case.is_same or case.by_dagster else (0, SAID_NO)
+
+
+def _pass_a_minute(world: World) -> None:
+    """Let a pack whose writer is gone be older than one that somebody writes may become."""
+    for draft in (world.root / "cache").glob("*.git/objects/pack/*tmp*"):
+        os.utime(draft, (0, 0))
 
 
 def _pass_an_hour(world: World) -> None:
