@@ -170,7 +170,6 @@ class Store(Cache):
     def _fetch(self, access: Access, wanted: Wanted, ref: str) -> None:
         """Bring a branch's tip, and keep it by `ref`."""
         with self._locked(), self._tried():
-            self._sweep(everywhere=False)  # what is small and far apart goes when we pack
             try:
                 self._receive(access, wanted, ref)
             except NotInPart:
@@ -199,6 +198,7 @@ class Store(Cache):
 
     def _take(self, access: Access, wanted: Wanted) -> None:
         """Bring what is wanted, as far as there is room for it."""
+        self._sweep(everywhere=False)  # what is small and far apart goes when we pack
         room = self.room(access)
         self._remote(access).fetch(
             self.git, wanted, partial=self.is_partial, room=room, seconds=self.seconds
