@@ -15,6 +15,7 @@ from dataops_dagster import clock
 from dataops_dagster.cli import main
 from dataops_dagster.orchestration.readiness import Facts, Finding, judge, look
 from dataops_dagster.settings_steps import TinybirdStep
+from dataops_dagster.settings_tinybird import Tinybird
 from tests.conftest import Shop
 
 pytestmark = pytest.mark.slow
@@ -24,9 +25,11 @@ DEMO = Path(__file__).parent.parent / "dataops_dagster" / "demo" / "dagster.yaml
 READY = Facts(
     storage="Postgres",
     launcher="",
+    logs="LocalComputeLogManager",
     state="",
     elsewhere=(),
     is_queued=True,
+    most_runs=10,
     default_limit=1,
     granularity="run",
     pools={"dataops__shop__staging": 1, "dataops__shop__prod": 1},
@@ -91,6 +94,24 @@ def test_sqlite_is_enough_on_one_machine_and_not_on_two(empty_shop):
     found = findings(empty_shop, storage="Sqlite", elsewhere=elsewhere)["storage"]
     assert "there is runs by K8sRunLauncher" in found.says
     assert "storage.postgres" in found.mend
+
+
+def test_what_one_machine_may_do_without_several_may_not(empty_shop):
+    away = {"elsewhere": ("runs by K8sRunLauncher",)}
+    assert list(to_do(empty_shop, **away)) == ["compute logs"]
+    assert to_do(empty_shop, **away, logs="NoOpComputeLogManager") == {}
+    endless = to_do(empty_shop, **away, logs="NoOpComputeLogManager", most_runs=-1)
+    assert "max_concurrent_runs" in endless["queue"]
+    assert to_do(empty_shop, most_runs=-1) == {}
+
+
+def test_the_sensor_that_removes_branches_is_looked_for_where_there_is_one(empty_shop):
+    at = Tinybird(host="https://api.example.com", workspace="acme", token_variable="TB")
+    staging = empty_shop.project.workspaces["staging"].model_copy(update={"tinybird": at})
+    workspaces = {**empty_shop.project.workspaces, "staging": staging}
+    project = empty_shop.project.model_copy(update={"workspaces": workspaces})
+    found = findings(dataclasses.replace(empty_shop, project=project))["sensors of shop"]
+    assert found.says.startswith("off: branches_shop;")
 
 
 @pytest.mark.parametrize(

@@ -33,15 +33,17 @@ class Finding:
 class Facts:
     """What an instance says of itself. A limit or number of retries that is not set is None.
 
-    `launcher` starts runs on machines of their own, and is empty where none does; `state` is the
-    folder that `DATAOPS_STATE_DIR` names here.
+    `launcher` starts runs on machines of their own, and is empty where none does; `logs` keeps raw
+    output; `state` is the folder that `DATAOPS_STATE_DIR` names here; -1 in `most_runs` is no limit.
     """
 
     storage: str
     launcher: str
+    logs: str
     state: str
     elsewhere: Sequence[str]
     is_queued: bool
+    most_runs: int | None
     default_limit: int | None
     granularity: str
     pools: Mapping[str, int]
@@ -56,15 +58,18 @@ def look(instance: dg.DagsterInstance, now: datetime) -> Facts:
     """Ask the instance; what its storage raises where it does not answer is passed on."""
     # Attributes without an underscore, though not marked public: nothing that is says these.
     concurrency = instance.get_concurrency_config()
+    queue = concurrency.run_queue_config
     granularity = concurrency.pool_config.pool_granularity
     states = instance.all_instigator_state()
     launcher = type(instance.run_launcher).__name__.removeprefix("DefaultRunLauncher")
     return Facts(
         storage=type(instance.event_log_storage).__name__.removesuffix("EventLogStorage"),
         launcher=launcher,
+        logs=type(instance.compute_log_manager).__name__,
         state=os.environ.get("DATAOPS_STATE_DIR", ""),
         elsewhere=_elsewhere(launcher, states),
-        is_queued=concurrency.run_queue_config is not None,
+        is_queued=queue is not None,
+        most_runs=queue.max_concurrent_runs if queue else None,
         default_limit=concurrency.pool_config.default_pool_limit,
         granularity=granularity.value if granularity else "op",
         pools={pool.name: pool.limit for pool in instance.event_log_storage.get_pool_limits()},
@@ -86,6 +91,7 @@ def look(instance: dg.DagsterInstance, now: datetime) -> Facts:
 def judge(facts: Facts, projects: Sequence[Project]) -> Iterator[Finding]:
     """Yield what is as it should be, and what to set where it is not."""
     yield _storage(facts)
+    yield from _logs(facts)
     yield from _pools(facts, projects)
     yield _monitoring(facts)
     yield _retries(facts)
@@ -122,7 +128,22 @@ def _storage(facts: Facts) -> Finding:
     )
 
 
+def _logs(facts: Facts) -> Iterator[Finding]:
+    if facts.elsewhere and facts.logs == "LocalComputeLogManager":
+        yield Finding(
+            "compute logs",
+            f"raw output stays on one machine's disk, and there is {' and '.join(facts.elsewhere)}",
+            "dagster.yaml: set compute_logs, as examples/production/dagster.yaml does",
+        )
+
+
 def _pools(facts: Facts, projects: Sequence[Project]) -> Iterator[Finding]:
+    if facts.elsewhere and facts.most_runs == -1:
+        yield Finding(
+            "queue",
+            "any number of runs at once: each has connections to the database, and memory",
+            "dagster.yaml: set concurrency.runs.max_concurrent_runs, such as 20",
+        )
     names = [naming.pool(project.name, t.name) for project in projects for t in project.targets]
     unlimited = [name for name in names if name not in facts.pools]
     if not facts.is_queued:
@@ -191,13 +212,15 @@ def _daemon(facts: Facts) -> Finding:
 
 
 def _sensors(facts: Facts, project: Project) -> Finding:
-    what, names = f"sensors of {project.name}", (f"{v}_{project.name}" for v in ("heads", "gates"))
+    at_tinybird = any(w.tinybird for w in project.workspaces.values())
+    verbs = ("heads", "gates", *(("branches",) if at_tinybird else ()))
+    what, names = f"sensors of {project.name}", (f"{verb}_{project.name}" for verb in verbs)
     enabled = project.automation.enabled
     off = [name for name in names if not facts.sensors.get(name, enabled)]
     if off:
         return Finding(
             what,
-            f"off: {', '.join(off)}; nothing happens by itself",
+            f"off: {', '.join(off)}; what they do does not happen by itself",
             "switch them on in the UI, or dataops.yaml: set automation.enabled: true",
         )
     return Finding(what, "on")
