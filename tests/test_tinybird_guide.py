@@ -23,6 +23,7 @@ from dataops_dagster.testing.tinybird import Dialect
 from dataops_dagster.tinybird import branches, forward, recreation
 from tests.conftest import Shop, make_shop
 from tests.dagster_shop import DagsterShop
+from tests.leaks import watched
 from tests.tinybird import PIPES, SOURCES, make_prefixed
 from tests.tinybird_account import Account, open_account
 
@@ -166,19 +167,30 @@ def walk(request, open_account, tmp_path: Path, monkeypatch) -> Walk:
 
 
 def test_every_step_of_the_guide_is_done_by_our_commands(walk: Walk):
-    create_both(walk)
-    run_ci(walk)
-    deploy(walk)
-    recreate_staging(walk)
-    migrate(walk)
-    mix_nothing(walk)
+    with watched(walk.root, pause=0.1) as watch:
+        create_both(walk)
+        run_ci(walk)
+        deploy(walk)
+        recreate_staging(walk)
+        migrate(walk)
+        find_nobody(walk)
+        mix_nothing(walk)
     table = PAGE.read_text().partition("\n## ")[0]
     shown = set(re.findall(r"`(dataops tinybird [^`]+)`", table))
     assert shown
     assert shown <= set(walk.typed)
     listed = {workspace["token"] for workspace in walk.account.listed().values()}
-    tokens = walk.tokens | listed | {walk.account.user_token}
-    assert not [token for token in tokens if token in walk.said]
+    assert walk.root / "prod.token" in watch.files
+    for token in walk.tokens | listed | {walk.account.user_token}:
+        assert token not in walk.said
+        assert not [found for found in watch.holds(token.encode()) if not is_meant(walk, found)]
+
+
+def is_meant(walk: Walk, found: object) -> bool:
+    """Say whether a token was to be written there, or a `tb` that the test itself called left it."""
+    if not isinstance(found, Path):
+        return False
+    return found.suffix == ".token" or found.name == ".tinyb"
 
 
 def create_both(walk: Walk) -> None:
@@ -297,6 +309,17 @@ def fill_old(account: Account) -> None:
     assert account.at(folder).serve(old).returncode == 0
     for prefix in prefixes:
         account.at(folder).seed(account.token(old), prefix)
+
+
+def find_nobody(walk: Walk) -> None:
+    """The host is down: what is said, and what Dagster records, holds no token then either."""
+    if not walk.account.stand_in:
+        return
+    with walk.account.stand_in.down():
+        for line in ("tinybird status", "tinybird workspaces", "tinybird deploy staging"):
+            walk.type(line, code=3)
+        failed = walk.dagster.deploy(commits={"prod": walk.shop.prod.head}, redeploy=True)
+    assert not failed.success
 
 
 def mix_nothing(walk: Walk) -> None:
