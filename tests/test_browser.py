@@ -95,7 +95,7 @@ def test_the_asset_graph_shows_the_projects_assets(page: Page):
     nodes = page.locator("foreignObject")
     for name in ("dev", "staging", "prod", "deployment", "decisions"):
         nodes.get_by_text(name, exact=True).wait_for()
-    wait_for_text(nodes.filter(has=page.get_by_text("staging", exact=True)), "0 / 3 Passed")
+    wait_for_text(nodes.filter(has=page.get_by_text("staging", exact=True)), "1 / 3 Passed")
     wait_for_text(nodes.filter(has=page.get_by_text("prod", exact=True)), "Unsynced")
 
 
