@@ -111,10 +111,10 @@ _HINTS_OF_ANY = {
         f"it may take {MEMORY_BYTES // 1024**2} MiB: look for what is without measure in the"
         " repository, such as folders within folders that never end"
     ),
-    # SIGXFSZ, when a server's bytes come by git's own commands.
-    re.compile(r"died of signal 25|invalid index-pack output"): (
-        "it may be larger than `cache_limit`: raise that, or take what is huge out of the history"
-    ),
+    # SIGXFSZ, when a server's bytes come by git's own commands; a server that hung up is another story.
+    re.compile(
+        r"died of signal 25|\A(?!.*(early EOF|disconnect)).*invalid index-pack output", re.DOTALL
+    ): ("it may be larger than `cache_limit`: raise that, or take what is huge out of the history"),
     re.compile(r"file name too long", re.IGNORECASE): (
         "a path in the repository is longer than this system takes: shorten it"
     ),

@@ -368,7 +368,7 @@ def test_each_step_of_the_guide_ends_well_as_the_page_tells_it(cloud, tmp_path):
         "dataops why prod": [guided.run_staging],
         'dataops meltano-cloud deploy "My Workspace"': [guided.deploy_prod],
     }
-    lines = re.findall(r"^\$ (dataops .+)$", GUIDE.read_text(), re.MULTILINE)
+    lines = re.findall(r"^(?:\$ )?(dataops .+)$", GUIDE.read_text(), re.MULTILINE)
     assert set(before) < set(lines)
     for line in lines:
         for step in before.get(line, ()):

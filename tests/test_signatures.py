@@ -733,7 +733,7 @@ def open_to_all(world):
     ("key", "problem"),
     [
         (unreadable, "missing: cannot be read: No such file"),
-        (folder, "cannot be read: Is a directory"),
+        (folder, "cannot be read: it is no file"),
         (no_key, "allowed_signers: cannot sign: "),
         (public_alone, "alone.pub: cannot sign: .*No private key"),
         (open_to_all, "key: cannot sign: .*too open"),

@@ -183,10 +183,10 @@ def test_every_step_of_the_guide_is_done_by_our_commands(walk: Walk):
     assert walk.root / "prod.token" in watch.files
     for token in walk.tokens | listed | {walk.account.user_token}:
         assert token not in walk.said
-        assert not [found for found in watch.holds(token.encode()) if not is_meant(walk, found)]
+        assert not [found for found in watch.holds(token.encode()) if not is_meant(found)]
 
 
-def is_meant(walk: Walk, found: object) -> bool:
+def is_meant(found: object) -> bool:
     """Say whether a token was to be written there, or a `tb` that the test itself called left it."""
     if not isinstance(found, Path):
         return False
