@@ -83,7 +83,9 @@ DIGEST, COMMIT = re.compile(r"\bsha256:[0-9a-f]{64}\b"), re.compile(r"\b[0-9a-f]
 def in_the_world(line: str, shop: Shop) -> str:
     """Put the shop's own commit, plan and release in the place of those that the page names."""
     if RELEASE.search(line):
-        first, *_ = RELEASE.findall(git(shop.prod.bare, "tag", "--sort=creatordate"))
+        # By the branch: several releases may be of one second.
+        log = ("log", "--first-parent", "--reverse", "--decorate-refs=refs/tags", "--format=%D")
+        first, *_ = RELEASE.findall(git(shop.prod.bare, *log, "main"))
         line = RELEASE.sub(first, line)
     if DIGEST.search(line):
         (planned,) = set(DIGEST.findall(run("dataops --json plan prod").stdout))
