@@ -193,15 +193,21 @@ class Cache(Objects):
     @property
     def is_partial(self) -> bool:
         """Say whether the contents of some files were left out when they were not needed."""
-        return any((self.folder / "objects" / "pack").glob("*.promisor"))
+        return any(entry.name.endswith(".promisor") for entry in self._packs())
+
+    def _packs(self) -> Iterator[os.DirEntry[str]]:
+        """Yield what stands beside the packs: by the system's own call, as each look does so often."""
+        packs = self.folder / "objects" / "pack"
+        with contextlib.suppress(FileNotFoundError), os.scandir(packs) as entries:
+            yield from entries
 
     def room(self, access: Access) -> int:
         """Return how many bytes more it may hold, by its packs: what is loose is small.
 
         Raises `TooMuch` when there is no room for anything that `access` leads to.
         """
-        used, packs = 0, self.folder / "objects" / "pack"
-        for entry in os.scandir(packs) if packs.exists() else ():
+        used = 0
+        for entry in self._packs():
             with contextlib.suppress(FileNotFoundError):  # it went meanwhile
                 used += entry.stat().st_size
         if used >= self.limit:
@@ -236,8 +242,8 @@ class Cache(Objects):
     def _sweep(self, *, since: float = math.inf, everywhere: bool = True) -> None:
         """Remove what writers that were killed left, and all that was written `since` a time."""
         objects = self.folder / "objects"
-        packs = objects / "pack"
-        drafts = [*packs.glob("tmp_*"), *packs.glob(".tmp-*"), *objects.glob("obj*")]
+        drafts = [Path(e.path) for e in self._packs() if e.name.startswith(("tmp_", ".tmp-"))]
+        drafts += objects.glob("obj*")
         if everywhere:
             drafts += objects.glob("??/tmp_obj_*")
         oldest = clock.now().timestamp() - _OUTDATED_SECONDS  # as the disk's clock tells it
